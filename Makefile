@@ -1,0 +1,35 @@
+# Where Locality Comes From. Each command is one line; `make book` sets up all it needs.
+# Conda users: create and activate environment.yml, then VENV=$CONDA_PREFIX make book
+
+VENV ?= .venv
+PYTHON ?= python3
+PROFILE ?= laptop
+PORT ?= 8000
+UV = uv==0.13.9
+PY = $(VENV)/bin/python
+READY = $(VENV)/.book-ready
+LINTED = src tests workflow benchmarks book/_ext
+
+.PHONY: book serve test check lint clean
+.DEFAULT_GOAL := book
+
+book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
+
+serve: book ; @$(PY) workflow/serve.py $(PORT)
+
+test: book ; $(PY) -m pytest -n 2 --dist loadfile
+
+check: $(READY) ; @$(PY) workflow/check.py --profile $(PROFILE)
+
+lint: $(READY) ; $(PY) -m ruff check $(LINTED) && $(PY) -m ruff format --check $(LINTED)
+
+clean: ; rm -rf _build .snakemake .pytest_cache .ruff_cache
+
+# The locked environment: a venv, uv in it, every package by its hash, our library.
+$(READY): requirements.lock pyproject.toml
+	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer; choose one with: make book PYTHON=python3.12")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
+	$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@touch $@

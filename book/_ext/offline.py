@@ -1,0 +1,63 @@
+"""The site needs nothing from outside: MathJax comes along, remote scripts stay away.
+
+MathJax is copied into the site after it is built, and not kept in `_static` of the
+sources, because Jupyter Book would load every script found there on every page.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+from sphinx.util.fileutil import copy_asset
+
+# The entry script, what it loads on demand (fonts, TeX extensions), and what a reader
+# who turns on speech needs.
+NEEDED = (
+    "tex-chtml.js",
+    "output/chtml/fonts",
+    "input/tex/extensions",
+    "a11y",
+    "sre/mathmaps/base.json",
+    "sre/mathmaps/en.json",
+)
+REMOTE = ("http:", "https:", "//")
+# Its script belongs to a launch button that this book does not have.
+UNUSED = ("sphinx-thebe.js", "THEBE_JS_URL")
+
+
+def mathjax_folder() -> Path:
+    """Where the package sphinx-mathjax-offline keeps MathJax."""
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None:
+        raise ExtensionError("sphinx-mathjax-offline is missing: run `make book`.")
+    return Path(spec.origin).parent / "static" / "mathjax"
+
+
+def copy_mathjax(app, error):
+    if error or app.builder.format != "html":
+        return
+    for name in NEEDED:
+        target = Path(app.outdir) / "_static" / "mathjax" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy_asset(str(mathjax_folder() / name), str(target if "." not in target.name
+                   else target.parent))
+
+
+def is_local(asset) -> bool:
+    """Whether a script or style comes from the site and is of use in it."""
+    name = str(getattr(asset, "filename", asset) or "")
+    body = getattr(asset, "attributes", {}).get("body") or ""
+    return not name.startswith(REMOTE) and not any(u in name + body for u in UNUSED)
+
+
+def keep_local(_app, _page, _template, context, _doctree):
+    for kind in ("script_files", "css_files"):
+        if kind in context:
+            context[kind] = [a for a in context[kind] if is_local(a)]
+
+
+def setup(app):
+    app.config.mathjax_path = "mathjax/tex-chtml.js"
+    app.connect("html-page-context", keep_local, priority=999)
+    app.connect("build-finished", copy_mathjax)
+    return {"version": "1", "parallel_read_safe": True}

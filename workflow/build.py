@@ -1,0 +1,158 @@
+"""Build the book: `python workflow/build.py --profile laptop` (what `make book` runs).
+
+One build at a time in a folder, Snakemake for the work, and the reason of a failure as
+the last lines. The site in `_build/html` is replaced only by a complete one.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import importlib.metadata as packages
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from datetime import datetime
+
+import chapters
+import psutil
+from chapters import BUILD, ROOT
+
+PROFILES = ("laptop", "full", "slurm")
+CHAPTER_MEMORY = 2e9  # bytes that each chapter running at the same time may need
+
+
+def require_jupyter_book_1(version=None):
+    """Version 2 ignores `_config.yml`, builds nothing, and still reports success."""
+    version = version or packages.version("jupyter-book")
+    if not version.startswith("1."):
+        sys.exit(
+            f"This book needs jupyter-book 1.x, but {version} is installed. "
+            "Run `make clean` and delete .venv, then `make book`: the locked "
+            "environment has the right one."
+        )
+
+
+@contextlib.contextmanager
+def only_build():
+    """Hold the lock of this folder; it ends with the process, however that ends."""
+    BUILD.mkdir(exist_ok=True)
+    with open(BUILD / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            sys.exit(
+                f"Another build is running in this folder ({lock.read().strip()}). "
+                "Wait until it ends, then run this command again."
+            )
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, since {datetime.now():%H:%M:%S}")
+        lock.flush()
+        yield
+
+
+def parallel() -> int:
+    """Chapters at the same time: one a core, as far as the memory goes."""
+    cores = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else None
+    room = int(psutil.virtual_memory().total / CHAPTER_MEMORY)
+    return max(1, min(cores or os.cpu_count() or 1, room))
+
+
+def arguments(profile, extra) -> list[str]:
+    """The Snakemake command line; everything else is in the profile."""
+    limit = [] if profile == "slurm" else ["--cores", str(parallel())]
+    return [
+        *("--snakefile", "workflow/Snakefile", "--directory", "."),
+        *("--profile", "none", "--workflow-profile", f"workflow/profiles/{profile}"),
+        *("--runtime-source-cache-path", str(BUILD / ".cache")),
+        *limit,
+        *("--config", f"profile={profile}"),
+        *extra,
+    ]
+
+
+def run_snakemake(profile, extra) -> int:
+    """In this process, so that nothing is left over when it is killed."""
+    from snakemake.cli import main
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        main(arguments(profile, extra))
+    except SystemExit as end:
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def interrupt(_signal, _frame):
+    """Ctrl-C: end the chapters that are running, then Snakemake."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    interrupt.done = True
+    raise KeyboardInterrupt
+
+
+interrupt.done = False
+
+
+def prepare(profile):
+    """No report of an earlier build; a site that was deleted is made again."""
+    shutil.rmtree(BUILD / "reports", ignore_errors=True)
+    if not (BUILD / "html" / "index.html").exists():
+        (BUILD / "site.stamp").unlink(missing_ok=True)
+    if profile != "slurm":
+        os.environ["BOOK_LAUNCHER"] = str(os.getpid())
+
+
+def last_good() -> str:
+    if (BUILD / "html" / "index.html").exists():
+        return "_build/html is still the last good site."
+    return "There is no site yet."
+
+
+def explain():
+    """The last lines of a failed build: chapter, cell, traceback."""
+    reports = sorted((BUILD / "reports").glob("*.txt"))
+    if interrupt.done:
+        what = "The build was interrupted. Run the same command again to go on."
+    else:
+        what = "The build failed: " + ("" if reports else "see the messages above.")
+    text = "\n".join(path.read_text() for path in reports)
+    print(f"\n{what}\n{text}{last_good()}", file=sys.stderr, flush=True)
+
+
+def summary(seconds):
+    runs = [BUILD / "executed" / f"{name}.json" for name in chapters.names()]
+    pages = json.loads((BUILD / "html" / "build.json").read_text())["pages"]
+    print(f"{len(runs)} chapters, {pages} pages in {seconds:.0f} s: _build/html")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="laptop", choices=PROFILES)
+    args, extra = parser.parse_known_args()
+    start = time.perf_counter()
+    os.chdir(ROOT)
+    require_jupyter_book_1()
+    with only_build():
+        prepare(args.profile)
+        try:
+            chapters.names()
+            code = run_snakemake(args.profile, extra)
+        except chapters.BadProject as error:
+            sys.exit(f"{error}\n{last_good()}")
+        if code:
+            explain()
+            sys.exit(code)
+        if not {"-n", "--dry-run"} & set(extra):
+            summary(time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What the pipeline knows about a chapter: its header, its code, what it depends on.
+
+A chapter is `notebooks/NAME.md`. Its YAML header may say what it needs:
+`book: {sets: [cifar10-train], artifacts: [results/optimal_cifar10.json]}`.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import jupytext
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+HELPERS = ROOT / "src" / "helpers"
+IMPORT = re.compile(
+    r"^\s*(?:from|import)\s+(?:helpers\.|\.)(\w+)"  # from helpers.data import, from .data
+    r"|^\s*from\s+(?:helpers|\.)\s+import\s+\(?([\w, ]+)",  # from helpers import data
+    re.MULTILINE,
+)
+
+
+class BadProject(Exception):
+    """Something in the folder is not as it should be; the message says what to do."""
+
+
+def toc_parts(root=ROOT) -> list[dict]:
+    """The parts of the table of contents, each with its caption and its files."""
+    toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
+    return [
+        {"caption": p.get("caption", ""), "files": [c["file"] for c in p["chapters"]]}
+        for p in toc["parts"]
+    ]
+
+
+def toc_pages(root=ROOT) -> list[str]:
+    """Every page that the site must have, by its path without a suffix."""
+    return ["index", *(f for part in toc_parts(root) for f in part["files"])]
+
+
+def names(root=ROOT) -> list[str]:
+    """The chapters in reading order, after a check that contents and folder agree."""
+    listed = [Path(f).name for f in toc_pages(root) if f.startswith("notebooks/")]
+    found = {path.stem for path in (root / "notebooks").glob("*.md")}
+    if missing := sorted(set(listed) - found):
+        raise BadProject(f"book/_toc.yml lists chapters that do not exist: {missing}")
+    if extra := sorted(found - set(listed)):
+        raise BadProject(f"notebooks/ has chapters that book/_toc.yml lacks: {extra}")
+    return listed
+
+
+def source(name) -> Path:
+    return ROOT / "notebooks" / f"{name}.md"
+
+
+def read(name):
+    """The chapter as a notebook without outputs."""
+    return jupytext.read(source(name), fmt="md:myst")
+
+
+def header(name) -> dict:
+    """What the chapter declares under `book:` in its YAML header; {} if nothing."""
+    match = re.match(r"---\n(.*?)\n---\n", source(name).read_text(), re.DOTALL)
+    return ((yaml.safe_load(match[1]) or {}) if match else {}).get("book") or {}
+
+
+def code(name) -> str:
+    """The code of the chapter. Prose is not part of it: it changes no result."""
+    cells = [c for c in read(name).cells if c.cell_type == "code"]
+    return "\n".join(f"# {c.metadata.get('tags', [])}\n{c.source}" for c in cells)
+
+
+def imported(text) -> set[str]:
+    """Names of the `helpers` modules that a piece of code imports."""
+    found = set()
+    for module, several in IMPORT.findall(text):
+        found |= {module} if module else {m.strip() for m in several.split(",")}
+    return {name for name in found if (HELPERS / f"{name}.py").exists()}
+
+
+def modules(text) -> list[Path]:
+    """The files of `helpers` that a piece of code depends on, directly or not."""
+    todo, seen = imported(text), set()
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        todo |= imported((HELPERS / f"{module}.py").read_text()) - seen
+    styles = [p for p in HELPERS.glob("*.*") if p.suffix != ".py"]
+    return sorted([HELPERS / f"{module}.py" for module in seen] + styles)
+
+
+def artifacts(name) -> list[Path]:
+    """The files under `data/` that the chapter declares."""
+    found = [ROOT / "data" / path for path in header(name).get("artifacts", [])]
+    if missing := [p.relative_to(ROOT).as_posix() for p in found if not p.exists()]:
+        raise BadProject(
+            f"notebooks/{name}.md needs {', '.join(missing)}, which is not there. "
+            "Get it back with `git checkout -- data`, or make it with "
+            "`make book PROFILE=full`."
+        )
+    return found
+
+
+def set_file(name) -> Path | None:
+    """The packed file of an image set, if this machine has it."""
+    folders = [os.environ.get("HELPERS_DATA"), ROOT / "data" / "cache"]
+    files = [Path(folder) / f"{name}.npz" for folder in folders if folder]
+    return next((path for path in files if path.exists()), None)
+
+
+def sets_present(name) -> dict[str, int]:
+    """Which of the declared image sets are here, with their sizes in bytes."""
+    files = {s: set_file(s) for s in header(name).get("sets", [])}
+    return {s: path.stat().st_size for s, path in files.items() if path}
+
+
+def fingerprint(name, profile) -> str:
+    """Changes when the chapter must be executed again for a reason of its own."""
+    what = [code(name), profile, sets_present(name)]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def relative(paths) -> list[str]:
+    return [Path(path).relative_to(ROOT).as_posix() for path in paths]

@@ -1,0 +1,76 @@
+"""The page that says of every chapter how it was made and whether its results hold."""
+
+import json
+from pathlib import Path
+
+import chapters
+import check
+from chapters import BUILD
+
+HEAD = """# Chapters and checks
+
+Every chapter of this book is a program that was executed to make its page.
+This page says for each one how long that took, how much memory it needed, and whether
+its results agree with the stored references.
+
+"""
+
+
+def run_record(name) -> dict:
+    return json.loads((BUILD / "executed" / f"{name}.json").read_text())
+
+
+def verdict(rows) -> str:
+    """`7 of 7 within tolerance`, and what was left out."""
+    skipped = sum(row.verdict.startswith("skipped") for row in rows)
+    good = sum(row.verdict.startswith("within") for row in rows)
+    left_out = f", {skipped} not computed here" if skipped else ""
+    return f"{good} of {len(rows) - skipped} within tolerance{left_out}"
+
+
+def cell(text) -> str:
+    return str(text).replace("|", "\\|").replace("$", "\\$").replace("_", "\\_")
+
+
+def overview(part, rows) -> list[str]:
+    """One line a chapter."""
+    lines = []
+    for file in part["files"]:
+        if (name := Path(file).name) not in rows:
+            continue
+        run = run_record(name)
+        lines.append(
+            f"| {{doc}}`{file}` | {part['caption']} | {run['seconds']:.0f} s "
+            f"| {run['peak_mb']} MB | {run['profile']} | {run['date']} "
+            f"| {verdict(rows[name])} |"
+        )
+    return lines
+
+
+def details(name, rows) -> str:
+    """Every value of one chapter with its reference."""
+    lines = [
+        f"| {cell(r.key)} | {cell(check.short(r.value))} "
+        f"| {cell(check.short(r.reference))} | {r.tolerance} | {cell(r.verdict)} |"
+        for r in rows
+    ]
+    head = "| result | value | reference | tolerance | verdict |\n|---|---|---|---|---|"
+    title = f"{{doc}}`notebooks/{name}`"
+    return f"## {title}\n\n{head}\n" + "\n".join(lines) + "\n"
+
+
+def machine(name) -> str:
+    run = run_record(name)
+    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    return f"Executed on {run['machine']}, with {versions}.\n"
+
+
+def page(profile) -> str:
+    names = chapters.names()
+    rows = {name: check.check(name, profile) for name in names}
+    columns = "chapter part time memory profile date results".split()
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    lines = [row for part in chapters.toc_parts() for row in overview(part, rows)]
+    about = "\nThe same comparison, number by number (`make check` prints it):\n\n"
+    every = "\n".join(details(name, rows[name]) for name in names)
+    return HEAD + head + "\n".join(lines) + f"\n\n{machine(names[0])}{about}{every}"
