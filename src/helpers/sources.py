@@ -30,6 +30,7 @@ from tqdm import tqdm
 from helpers.paths import disk
 
 Set = tuple[np.ndarray, np.ndarray | None]
+BYTES = {"unit": "B", "unit_scale": True}  # of a progress bar
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 STARGAN = "github.com/clovaai/stargan-v2 (its download.sh)"
 
@@ -52,9 +53,6 @@ def source(name: str) -> Callable[[str, Path], Set]:
         return partial(PHOTOGRAPHS[stem], int(name[len(stem) :]))
     photos = ", ".join(f"{stem}SIDE" for stem in PHOTOGRAPHS)
     raise MissingSet(f"it is none of {', '.join(ARCHIVES)}, {photos} (SIDE in pixels)")
-
-
-# The network
 
 
 def fetch(url: str, path: Path, md5: str) -> Path:
@@ -87,9 +85,7 @@ def _download(url, part):
         return
     here = here if reply.status == 206 else 0  # 200: the server sends it all again
     total = here + int(reply.headers.get("Content-Length") or 0)
-    bar = tqdm(
-        desc=part.stem, initial=here, total=total or None, unit="B", unit_scale=True
-    )
+    bar = tqdm(desc=part.stem, initial=here, total=total or None, **BYTES)
     with reply, bar, disk(part, total - here), open(part, "ab" if here else "wb") as f:
         while block := reply.read(1 << 16):
             bar.update(f.write(block))
@@ -116,9 +112,6 @@ def _network(url):
 def _md5(path):
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "md5").hexdigest()
-
-
-# Archives
 
 
 def idx(cls: str, split: str, raw: Path) -> Set:
@@ -173,9 +166,6 @@ def _is_train(split):
     return split == "train"
 
 
-# Photographs
-
-
 def celeba(side: int, split: str, raw: Path) -> Set:
     """CelebA, aligned, 178 x 178 from the centre of 178 x 218; train, valid or test."""
     from torchvision.datasets import CelebA
@@ -202,21 +192,22 @@ def _celeba_download(CelebA, split, raw):
 
 
 def folder(stem: str, origin: str, side: int, split: str, raw: Path) -> Set:
-    """All images below raw/STEM/SPLIT, sorted by path; labels count its subfolders.
+    """All images below raw/STEM/SPLIT, sorted by path; a label for each subfolder.
 
-    A folder without splits, that is without subfolders, is the split `train`.
+    Without splits, that is with images directly in raw/STEM, they are `train`.
     """
-    top = raw / stem / split
-    if split == "train" and not top.exists():
-        top = raw / stem
-        split_up = any(p.is_dir() for p in top.glob("*"))
-    files = sorted(p for p in top.rglob("*") if p.suffix.lower() in PHOTOS)
-    if not files or (top.name == stem and split_up):
+    files = _images((raw / stem / split).rglob("*"))
+    if split == "train":
+        files = files or _images((raw / stem).glob("*"))
+    if not files:
         raise MissingSet(f"put its images into {raw / stem / split}, from {origin}")
-    parts = [p.relative_to(top).parts[0] for p in files if p.parent != top]
-    kinds = sorted(set(parts))
-    labels = np.array([kinds.index(k) for k in parts]) if kinds else None
-    return photographs(files, side), labels
+    kinds = sorted({file.parent for file in files})
+    labels = np.array([kinds.index(file.parent) for file in files], np.int64)
+    return photographs(files, side), labels if len(kinds) > 1 else None
+
+
+def _images(paths):
+    return sorted(p for p in paths if p.suffix.lower() in PHOTOS)
 
 
 def photographs(files: list[Path], side: int) -> np.ndarray:
