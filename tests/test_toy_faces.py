@@ -47,7 +47,7 @@ def test_moments_equal_enumeration_over_both_eyes(monkeypatch, rho):
 
 @pytest.mark.parametrize("rho", [0.0, 0.4, 1.0])
 def test_moments_agree_with_samples(rng, rho):
-    side, N = 10, 20_000
+    side, N = 10, 8_000
     x = sample(N, side, eye_correlation=rho, generator=rng).reshape(N, -1) / 127.5 - 1
     mu, cov = moments(side, eye_correlation=rho)
     z = x - mu
