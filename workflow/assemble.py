@@ -36,14 +36,14 @@ def stage(profile):
 
 def build(target):
     """Run Jupyter Book into `target`; a warning is an error."""
+    # The console script is not used: a moved environment would break it.
+    run = "from jupyter_book.cli.main import main; main()"
     command = [
-        *(sys.executable, "-m", "jupyter_book", "build", str(STAGE)),
+        *(sys.executable, "-c", run, "build", str(STAGE)),
         *("--config", str(ROOT / "_config.yml")),
         *("--toc", str(ROOT / "book" / "_toc.yml")),
         *("--path-output", str(target), "-W", "-n", "--keep-going"),
     ]
-    # The package has no __main__ in every release; its command is a plain function.
-    command[1:3] = ["-c", "from jupyter_book.cli.main import main; main()"]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -67,6 +67,13 @@ def verify(site):
         raise chapters.BadProject(f"The new site lacks pages: {', '.join(missing)}")
 
 
+def label(site, profile):
+    """Say in the site itself what it is."""
+    pages, count = len(chapters.toc_pages()), len(chapters.names())
+    about = {"profile": profile, "pages": pages, "chapters": count}
+    (site / "build.json").write_text(json.dumps(about) + "\n")
+
+
 def swap(site):
     """Turn `_build/html` to the new site in one step; keep the one before."""
     if LIVE.is_dir() and not LIVE.is_symlink():
@@ -82,14 +89,12 @@ def swap(site):
 def main(profile):
     work = BUILD / "sites.part"
     shutil.rmtree(work, ignore_errors=True)
+    print("building the pages", flush=True)
     stage(profile)
     build(work)
     built = work / "_build" / "html"
     verify(built)
-    pages = len(chapters.toc_pages())
-    (built / "build.json").write_text(json.dumps({"profile": profile, "pages": pages}))
-    for leftover in (".doctrees", ".buildinfo"):
-        shutil.rmtree(built / leftover, ignore_errors=True)
+    label(built, profile)
     SITES.mkdir(exist_ok=True)
     site = SITES / str(time.time_ns())
     built.rename(site)

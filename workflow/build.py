@@ -21,6 +21,7 @@ import psutil
 from chapters import BUILD, ROOT
 
 PROFILES = ("laptop", "full", "slurm")
+LOG = BUILD / "logs" / "snakemake.log"
 CHAPTER_MEMORY = 2e9  # bytes that each chapter running at the same time may need
 
 
@@ -65,13 +66,28 @@ def arguments(profile, extra) -> list[str]:
     """The Snakemake command line; everything else is in the profile."""
     limit = [] if profile == "slurm" else ["--cores", str(parallel())]
     return [
+        *extra,
         *("--snakefile", "workflow/Snakefile", "--directory", "."),
         *("--profile", "none", "--workflow-profile", f"workflow/profiles/{profile}"),
         *("--runtime-source-cache-path", str(BUILD / ".cache")),
         *limit,
         *("--config", f"profile={profile}"),
-        *extra,
     ]
+
+
+@contextlib.contextmanager
+def errors_to(path):
+    """Send what Snakemake and the steps say on the way to a file; steps report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(2)
+    with open(path, "w") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def run_snakemake(profile, extra) -> int:
@@ -103,7 +119,8 @@ interrupt.done = False
 
 def prepare(profile):
     """No report of an earlier build; a site that was deleted is made again."""
-    shutil.rmtree(BUILD / "reports", ignore_errors=True)
+    for folder in ("reports", "logs"):
+        shutil.rmtree(BUILD / folder, ignore_errors=True)
     if not (BUILD / "html" / "index.html").exists():
         (BUILD / "site.stamp").unlink(missing_ok=True)
     if profile != "slurm":
@@ -116,27 +133,36 @@ def last_good() -> str:
     return "There is no site yet."
 
 
+def reasons() -> str:
+    """What the failed steps left as their reports; else the end of the log."""
+    reports = sorted((BUILD / "reports").glob("*.txt"))
+    if not reports:
+        return LOG.read_text()[-3000:] if LOG.exists() else ""
+    return "\n".join(path.read_text() for path in reports)
+
+
 def explain():
     """The last lines of a failed build: chapter, cell, traceback."""
-    reports = sorted((BUILD / "reports").glob("*.txt"))
     if interrupt.done:
-        what = "The build was interrupted. Run the same command again to go on."
+        what = "The build was interrupted. Run the same command again to go on.\n"
     else:
-        what = "The build failed: " + ("" if reports else "see the messages above.")
-    text = "\n".join(path.read_text() for path in reports)
-    print(f"\n{what}\n{text}{last_good()}", file=sys.stderr, flush=True)
+        what = f"The build failed.\n{reasons()}"
+    print(f"\n{what}{last_good()}", file=sys.stderr, flush=True)
 
 
 def summary(seconds):
-    runs = [BUILD / "executed" / f"{name}.json" for name in chapters.names()]
-    pages = json.loads((BUILD / "html" / "build.json").read_text())["pages"]
-    print(f"{len(runs)} chapters, {pages} pages in {seconds:.0f} s: _build/html")
+    site = json.loads((BUILD / "html" / "build.json").read_text())
+    print(
+        f"{site['chapters']} chapters, {site['pages']} pages, profile "
+        f"{site['profile']}, {seconds:.0f} s: _build/html/index.html"
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="laptop", choices=PROFILES)
     args, extra = parser.parse_known_args()
+    dry = not {"-n", "--dry-run"}.isdisjoint(extra)
     start = time.perf_counter()
     os.chdir(ROOT)
     require_jupyter_book_1()
@@ -144,13 +170,14 @@ def main():
         prepare(args.profile)
         try:
             chapters.names()
-            code = run_snakemake(args.profile, extra)
+            with errors_to(LOG) if not dry else contextlib.nullcontext():
+                code = run_snakemake(args.profile, extra)
         except chapters.BadProject as error:
             sys.exit(f"{error}\n{last_good()}")
         if code:
             explain()
             sys.exit(code)
-        if not {"-n", "--dry-run"} & set(extra):
+        if not extra:
             summary(time.perf_counter() - start)
 
 

@@ -10,14 +10,13 @@ import os
 import re
 from pathlib import Path
 
-import jupytext
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 HELPERS = ROOT / "src" / "helpers"
 IMPORT = re.compile(
-    r"^\s*(?:from|import)\s+(?:helpers\.|\.)(\w+)"  # from helpers.data import, from .data
+    r"^\s*(?:from|import)\s+(?:helpers\.|\.)(\w+)"  # from .data
     r"|^\s*from\s+(?:helpers|\.)\s+import\s+\(?([\w, ]+)",  # from helpers import data
     re.MULTILINE,
 )
@@ -58,6 +57,8 @@ def source(name) -> Path:
 
 def read(name):
     """The chapter as a notebook without outputs."""
+    import jupytext  # one second that most steps need not spend
+
     return jupytext.read(source(name), fmt="md:myst")
 
 

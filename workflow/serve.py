@@ -21,7 +21,9 @@ def main(port):
     except OSError:
         sys.exit(f"Port {port} is taken. Choose another: make serve PORT={port + 1}")
     with server:
-        print(f"The book is at http://127.0.0.1:{port}/ (Ctrl-C ends this).", flush=True)
+        print(
+            f"The book is at http://127.0.0.1:{port}/ (Ctrl-C ends this).", flush=True
+        )
         try:
             server.serve_forever()
         except KeyboardInterrupt:

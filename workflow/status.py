@@ -1,6 +1,7 @@
 """The page that says of every chapter how it was made and whether its results hold."""
 
 import json
+import re
 from pathlib import Path
 
 import chapters
@@ -16,6 +17,12 @@ its results agree with the stored references.
 """
 
 
+ABOUT = (
+    "A value passes if |value - reference| is at most atol + rtol · |reference|. "
+    "The command `make check` prints the same table."
+)
+
+
 def run_record(name) -> dict:
     return json.loads((BUILD / "executed" / f"{name}.json").read_text())
 
@@ -28,8 +35,14 @@ def verdict(rows) -> str:
     return f"{good} of {len(rows) - skipped} within tolerance{left_out}"
 
 
-def cell(text) -> str:
-    return str(text).replace("|", "\\|").replace("$", "\\$").replace("_", "\\_")
+def code(value) -> str:
+    return "–" if value is None else f"`{check.short(value)}`".replace("|", "/")
+
+
+def title(name) -> str:
+    """`1 The forward process`, from the name of the file and its first heading."""
+    text = chapters.source(name).read_text()
+    return f"{int(name[:2])} {re.search(r'^# (.+)$', text, re.MULTILINE)[1]}"
 
 
 def overview(part, rows) -> list[str]:
@@ -50,13 +63,12 @@ def overview(part, rows) -> list[str]:
 def details(name, rows) -> str:
     """Every value of one chapter with its reference."""
     lines = [
-        f"| {cell(r.key)} | {cell(check.short(r.value))} "
-        f"| {cell(check.short(r.reference))} | {r.tolerance} | {cell(r.verdict)} |"
+        f"| `{r.key}` | {code(r.value)} | {code(r.reference)} "
+        f"| {r.tolerance} | {r.verdict.replace('|', '/')} |"
         for r in rows
     ]
     head = "| result | value | reference | tolerance | verdict |\n|---|---|---|---|---|"
-    title = f"{{doc}}`notebooks/{name}`"
-    return f"## {title}\n\n{head}\n" + "\n".join(lines) + "\n"
+    return f"### {title(name)}\n\n{head}\n" + "\n".join(lines) + "\n"
 
 
 def machine(name) -> str:
@@ -68,9 +80,9 @@ def machine(name) -> str:
 def page(profile) -> str:
     names = chapters.names()
     rows = {name: check.check(name, profile) for name in names}
-    columns = "chapter part time memory profile date results".split()
+    columns = ["chapter", "part", "time", "memory", "profile", "date", "results"]
     head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     lines = [row for part in chapters.toc_parts() for row in overview(part, rows)]
-    about = "\nThe same comparison, number by number (`make check` prints it):\n\n"
+    about = f"\n## Number by number\n\n{ABOUT}\n\n"
     every = "\n".join(details(name, rows[name]) for name in names)
     return HEAD + head + "\n".join(lines) + f"\n\n{machine(names[0])}{about}{every}"

@@ -28,13 +28,16 @@ def attribute(tag, name) -> str:
 
 
 def opening_tag(old, alt) -> str:
-    """The <svg> tag of a figure that scales down, never up, and has a label."""
-    label = html.escape(alt, quote=True)
+    """The <svg> tag of a figure that has a label and scales down, never up.
+
+    On a telephone it stays wide enough to be read, and its box scrolls.
+    """
+    label, width = html.escape(alt, quote=True), attribute(old, "width")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" '
         'xmlns:xlink="http://www.w3.org/1999/xlink" class="figure" role="img" '
         f'aria-label="{label}" viewBox="{attribute(old, "viewBox")}" '
-        f'style="width: 100%; max-width: {attribute(old, "width")}">'
+        f'style="width: 100%; min-width: min({width}, 27rem); max-width: {width}">'
     )
 
 

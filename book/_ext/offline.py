@@ -22,7 +22,7 @@ NEEDED = (
 )
 REMOTE = ("http:", "https:", "//")
 # Its script belongs to a launch button that this book does not have.
-UNUSED = ("sphinx-thebe.js", "THEBE_JS_URL")
+UNUSED = ("sphinx-thebe.", "THEBE_JS_URL")
 
 
 def mathjax_folder() -> Path:
@@ -39,8 +39,15 @@ def copy_mathjax(app, error):
     for name in NEEDED:
         target = Path(app.outdir) / "_static" / "mathjax" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy_asset(str(mathjax_folder() / name), str(target if "." not in target.name
-                   else target.parent))
+        source = mathjax_folder() / name
+        copy_asset(str(source), str(target if source.is_dir() else target.parent))
+    remove_unused(Path(app.outdir) / "_static")
+
+
+def remove_unused(static):
+    """Source maps and the script that no page loads: 3 MB that nobody reads."""
+    for path in [*static.rglob("*.map"), *static.glob("sphinx-thebe.*")]:
+        path.unlink()
 
 
 def is_local(asset) -> bool:

@@ -1,0 +1,121 @@
+"""Results against references, and how a value comes into the text."""
+
+import json
+import math
+
+import chapters
+import check
+import pytest
+import weave
+
+
+@pytest.mark.parametrize(
+    "value, reference, limits, expected",
+    [
+        (1.0, 1.0, {}, True),
+        (1.0 + 1e-7, 1.0, {}, True),
+        (1.0 + 1e-5, 1.0, {}, False),
+        (1.0 + 1e-5, 1.0, {"rtol": 1e-4}, True),
+        (1e-9, 0.0, {}, False),
+        (1e-9, 0.0, {"atol": 1e-8}, True),
+        (math.nan, math.nan, {"rtol": 9.0}, False),
+        (math.inf, math.inf, {}, False),
+        ("yes", "yes", {}, True),
+        ("yes", "no", {"rtol": 9.0}, False),
+        ("1", 1, {}, False),
+        (True, 1, {}, False),
+        ([1.0, 2.0], [1.0, 2.0], {}, True),
+        ([1.0, 2.0], [1.0], {}, False),
+        ([1.0, math.nan], [1.0, math.nan], {}, False),
+        (1.0, [1.0], {}, False),
+    ],
+)
+def test_close(value, reference, limits, expected):
+    assert check.close(value, reference, **limits) is expected
+
+
+def test_compare_tells_every_kind_of_trouble():
+    found = {"values": {"a": 1.0, "b": 2.0, "new": 3.0}, "skipped": {"s": "no set"}}
+    known = {k: {"value": 1.0} for k in ("a", "b", "gone", "s")}
+    verdicts = {row.key: row for row in check.compare("x", found, known)}
+    assert not verdicts["a"].bad and not verdicts["s"].bad
+    assert verdicts["b"].verdict == "OUT OF TOLERANCE"
+    assert verdicts["new"].verdict == "NO REFERENCE"
+    assert verdicts["gone"].verdict.startswith("MISSING")
+    assert all(verdicts[k].bad for k in ("b", "new", "gone"))
+
+
+@pytest.fixture
+def one_chapter(tmp_path, monkeypatch):
+    """A project of one chapter whose results can be set."""
+    monkeypatch.setattr(check, "ROOT", tmp_path)
+    monkeypatch.setattr(chapters, "names", lambda: ["x"])
+    found = {}
+    monkeypatch.setattr(check, "results", lambda name: found)
+    references = tmp_path / "data/results/reference/laptop.json"
+    monkeypatch.setattr(check, "references", lambda _: read(references))
+    return found, references
+
+
+def read(path):
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def test_accept_keeps_tolerances_and_tells_why(one_chapter):
+    found, path = one_chapter
+    found |= {"profile": "laptop", "values": {"a": 1.0}, "skipped": {}}
+    check.accept("laptop", "first")
+    known = read(path)
+    known["x"]["a"]["rtol"] = 0.5
+    path.write_text(json.dumps(known))
+    found["values"] = {"a": 2.0}
+    check.accept("laptop", "second")
+    assert read(path)["x"]["a"] == {"rtol": 0.5, "value": 2.0}
+    assert [entry["why"] for entry in read(path)["accepted"]] == ["first", "second"]
+    assert not any(row.bad for row in check.check("x", "laptop"))
+
+
+def test_accept_keeps_the_reference_of_a_skipped_value(one_chapter):
+    found, path = one_chapter
+    found |= {"profile": "laptop", "values": {"a": 1.0}}
+    check.accept("laptop", "first")
+    found |= {"values": {}, "skipped": {"a": "no set"}}
+    check.accept("laptop", "second")
+    assert read(path)["x"]["a"]["value"] == 1.0
+
+
+def test_results_of_another_profile_do_not_count(one_chapter):
+    found, _ = one_chapter
+    found |= {"profile": "full", "values": {"a": 1.0}}
+    assert check.check("x", "laptop")[0].bad
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("{{ half }}", "0.5"),
+        ("{{ half:.3f }}", "0.500"),
+        ("{{ tiny }}", "1.25 × 10⁻⁷"),
+        ("{{ tiny:.0e }}", "1 × 10⁻⁷"),
+        ("{{ count:, }}", "50,000"),
+        ("{{ name }}", "cat"),
+        ("{{ list[1]:.1f }}", "2.0"),
+        (r"$\frac{{a}}{{b}}$", r"$\frac{{a}}{{b}}$"),
+        ("{{ real }}", "(not computed in this build: no set)"),
+    ],
+)
+def test_fill(text, expected):
+    values = {"half": 0.5, "tiny": 1.25e-7, "count": 50000, "name": "cat"}
+    results = {"values": {**values, "list": [1, 2]}, "skipped": {"real": "no set"}}
+    assert weave.fill(text, results, "here") == expected
+
+
+def test_fill_names_what_is_missing():
+    with pytest.raises(chapters.BadProject, match=r"here asks for \{\{ b \}\}.*: a"):
+        weave.fill("{{ b }}", {"values": {"a": 1}}, "here")
+
+
+def test_modules_follow_imports():
+    found = chapters.modules("from helpers.denoisers import Optimal")
+    names = {path.name for path in found}
+    assert {"denoisers.py", "streaming.py"} <= names and "bound.py" not in names
