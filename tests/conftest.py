@@ -4,6 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadlines: these machines are shared, and a slow minute is not a wrong answer.
+settings.register_profile("book", deadline=None, max_examples=50)
+settings.load_profile("book")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "book" / "_ext")]

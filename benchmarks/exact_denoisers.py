@@ -1,0 +1,106 @@
+"""Time and memory of the optimal denoiser and of streaming moments, as ratios in one
+run.
+
+    python benchmarks/exact_denoisers.py [--images 50000] [--batch 64]
+
+The optimal denoiser needs two matrix products of the training set with the batch; the
+covariance needs one product of the training set with itself. Both are timed here
+against just these products, in turn, several times, on 3072-dimensional images of
+random levels (uniform levels: the cost does not depend on what the images show, except
+where the distances are refined, so CIFAR-10 is used when it is at hand).
+"""
+
+import argparse
+import resource
+import statistics
+import time
+
+import torch
+
+from helpers import data
+from helpers.denoisers import Optimal
+from helpers.streaming import Moments
+
+SIGMAS = (0.002, 0.02, 0.2, 1.0, 2.0, 5.0, 20.0)
+
+
+def images(n):
+    if data.available("cifar10", "train") and n <= 50_000:
+        return torch.from_numpy(data.read("cifar10", "train").images[:n]), "CIFAR-10"
+    generator = torch.Generator().manual_seed(0)
+    shape = (n, 32, 32, 3)
+    levels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    return levels, "random levels"
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def paired(ours, products, repeats):
+    """Seconds of both, in turn, and the median of the ratios."""
+    pairs = [(seconds(ours), seconds(products)) for _ in range(repeats)]
+    ratios = [a / b for a, b in pairs]
+    return [statistics.median(column) for column in zip(*pairs)] + [
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+    ]
+
+
+def peak_gb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def report(name, numbers):
+    ours, products, ratio, low, high = numbers
+    print(
+        f"{name:32s} {ours:8.3f} s {products:8.3f} s   "
+        f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})",
+        flush=True,
+    )
+
+
+def main(n, batch, repeats):
+    levels, what = images(n)
+    x0 = data.to_unit(levels.numpy())
+    flat = x0.flatten(1)
+    threads = torch.get_num_threads()
+    print(f"{n} x {flat.shape[1]} {what}, batch {batch}, {threads} threads")
+    print(f"{'':32s} {'ours':>10s} {'products':>10s}")
+    generator = torch.Generator().manual_seed(1)
+    pick = torch.randperm(n, generator=generator)[:batch]
+    noise = torch.randn(batch, *x0.shape[1:], generator=generator)
+    optimal, before = Optimal(x0), peak_gb()
+    weights = torch.rand(batch, n, generator=generator)
+
+    def two_products(x):
+        return (x.flatten(1) @ flat.T, weights @ flat)
+
+    def compare(x, sigma):
+        return paired(lambda: optimal(x, sigma), lambda: two_products(x), repeats)
+
+    for sigma in SIGMAS:
+        numbers = compare(x0[pick] + sigma * noise, sigma)
+        report(f"optimal denoiser, sigma {sigma:g}", numbers)
+    print(f"memory beyond the data and set-up: {peak_gb() - before:.2f} GB")
+    channels_first = levels.permute(0, 3, 1, 2)
+
+    def covariance():
+        moments = Moments()
+        for block in channels_first.split(4096):
+            moments.update(block)
+        return moments.cov()
+
+    report("streaming covariance, uint8", paired(covariance, lambda: flat.T @ flat, 3))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    main(options.images, options.batch, options.repeats)

@@ -1,0 +1,199 @@
+r"""Denoisers that need no training: the posterior mean $E[x_0 | x]$ in closed form.
+
+Every denoiser of this book, analytic or learned, is called the same way:
+`denoise(x, sigma) -> x0_hat`, where $x = x_0 + \sigma \epsilon$ has shape (B, C, H, W)
+in units of [-1, 1] and sigma is a float or a tensor of shape (B,), finite and above 0.
+The answer has the shape and dtype of x. A ValueError says what is wrong with an input.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from helpers.data import check_images
+from helpers.streaming import Moments, effective_number, softmax_mean
+from helpers.targets import noise_level
+
+BATCH = 1024  # noisy images handled at once: bounds the memory, not the result
+PAIRS = 8192  # image pairs whose difference is formed at once, likewise
+NATS = 36.0  # a training image this far below the best has a weight under 2.4e-16
+# A logit is computed anew where the estimate of its rounding error exceeds this many
+# nats. The estimate is the probabilistic one of Higham & Mary (2019); on CIFAR-10 it is
+# 20 to 100 times the largest error, 300 to 1000 times the root mean square error.
+ROUNDING = 2e-2
+
+
+def check_noisy(x: Tensor, shape: torch.Size) -> None:
+    """ValueError unless x is a finite float batch of images of `shape` (C, H, W)."""
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        raise ValueError("x must be a float tensor of shape (B, C, H, W)")
+    if x.shape[1:] != shape or x.ndim != 4:
+        raise ValueError(
+            f"x must have shape (B, {', '.join(map(str, shape))}), not {tuple(x.shape)}"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x holds NaN or infinite numbers")
+
+
+class Optimal:
+    r"""Posterior mean when the data are exactly the training set (Lukoianov et al.
+    2025, Sec. 3).
+
+    $$D(x; \sigma) = \sum_n w_n(x)\, y_n, \qquad
+      w(x) = \mathrm{softmax}_n\big(-\|x - y_n\|^2 / 2\sigma^2\big)$$
+
+    `data` are the images $y_n$, float (N, C, H, W) in [-1, 1]; they are used in place,
+    not copied. `chunk` images are read at a time, which changes memory, never the
+    result.
+
+    The squares are expanded, so that a block of distances is one matrix product. That
+    loses digits: in float32 a logit at sigma = 0.002 is off by tens. Where the rounding
+    could be felt, the distances to all images that still matter are therefore computed
+    once more as float64 differences.
+    """
+
+    def __init__(self, data: Tensor, chunk: int = 4096):
+        check_images(data)
+        self.data, self.chunk = data, chunk
+        blocks = data.flatten(1).split(chunk)
+        self.half_square = torch.cat([y.double().square().sum(1) / 2 for y in blocks])
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        means = [softmax_mean(self._blocks(*part)) for part in self._batches(x, sigma)]
+        return torch.cat(means).view_as(x)
+
+    def effective_number(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        r"""How many training images stand behind each prediction, $1/\sum_n w_n^2$,
+        (B,).
+        """
+        return torch.cat(
+            [
+                effective_number(logits for logits, _ in self._blocks(*part))
+                for part in self._batches(x, sigma)
+            ]
+        )
+
+    def log_density(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        r"""$\log p_\sigma(x)$, $p_\sigma = \frac1N \sum_n N(y_n, \sigma^2 I)$, nats,
+        (B,).
+
+        Its gradient is the score $(D(x; \sigma) - x) / \sigma^2$ (Tweedie's formula).
+        """
+        sums = [
+            torch.cat([logits for logits, _ in self._blocks(*part)], 1).logsumexp(1)
+            for part in self._batches(x, sigma)
+        ]
+        N, D = len(self.data), x[0].numel()
+        level = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
+        constant = torch.log(2 * torch.pi * level**2) * D / 2
+        return torch.cat(sums) - torch.log(torch.tensor(float(N))) - constant
+
+    def _batches(self, x, sigma) -> Iterator[tuple[Tensor, Tensor]]:
+        """Flat images (b, D) and their sigma^2 (b, 1), at most `BATCH` at a time."""
+        check_noisy(x, self.data.shape[1:])
+        noise_level(sigma, x)
+        variance = torch.as_tensor(sigma, dtype=torch.float64, device=x.device) ** 2
+        variance = variance.reshape(-1, 1).expand(len(x), 1)
+        return zip(x.flatten(1).split(BATCH), variance.split(BATCH))
+
+    def _blocks(self, x: Tensor, variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (B, n), float64, and images (n, D), for one block after the other."""
+        unit = torch.finfo(x.dtype).eps / 2
+        best = variance.new_full((len(x), 1), -torch.inf)
+        square = x.double().square().sum(dim=1, keepdim=True)  # (B, 1)
+        flat, half_square = self.data.flatten(1), self.half_square.to(x.device)
+        for y, half in zip(flat.split(self.chunk), half_square.split(self.chunk)):
+            y = y.to(x)  # (n, D)
+            score = (x @ y.T).double() - half  # (|x|^2 - |x - y|^2) / 2
+            error = unit * (x.shape[1] * 2 * half.max() * square).sqrt()  # (B, 1)
+            coarse = error > ROUNDING * variance  # (B, 1)
+            logits = (score - square / 2) / variance
+            if bool(coarse.any()):
+                best = torch.maximum(best, score.detach().amax(dim=1, keepdim=True))
+                matter = score >= best - NATS * variance - 2 * error
+                logits, y = _refine(logits, x, y, variance, matter, coarse)
+            if len(y):
+                yield logits, y
+
+
+def _refine(logits, x, y, variance, matter, coarse) -> tuple[Tensor, Tensor]:
+    """Exact logits for the coarse rows; images that matter to no row are left out."""
+    keep = (matter | ~coarse).any(dim=0)
+    y, matter, logits = y[keep], matter[:, keep], logits[:, keep]
+    rows, columns = (matter & coarse).nonzero(as_tuple=True)
+    exact = [
+        -(x[r].double() - y[c].double()).square().sum(1) / (2 * variance[r, 0])
+        for r, c in zip(rows.split(PAIRS), columns.split(PAIRS))
+    ]
+    logits = torch.where(coarse, -torch.inf, logits)
+    if not exact:
+        return logits, y
+    return logits.index_put((rows, columns), torch.cat(exact)), y
+
+
+class Wiener:
+    r"""Posterior mean when the data are Gaussian with the moments $\mu$ and $\Sigma$.
+
+    $$D(x; \sigma) = \mu + \Sigma (\Sigma + \sigma^2 I)^{-1} (x - \mu)
+      = \mu + U\, \mathrm{diag}\Big(\frac{\lambda}{\lambda + \sigma^2}\Big) U^T (x -
+      \mu)$$
+
+    the best denoiser among all affine maps (Wiener 1949; Lukoianov et al. 2025, Sec.
+    4). `mu` has shape (D,), `cov` (D, D), float64, D = C H W; ValueError when they do
+    not fit. The eigendecomposition is symmetric and in float64 and eigenvalues are at
+    least 0, so that a singular covariance does no harm on any platform.
+    """
+
+    def __init__(self, mu: Tensor, cov: Tensor):
+        if mu.ndim != 1 or cov.shape != (len(mu), len(mu)):
+            raise ValueError(
+                f"mu must be (D,) and cov (D, D), not {tuple(mu.shape)} and "
+                f"{tuple(cov.shape)}"
+            )
+        if not bool(torch.isfinite(mu).all() and torch.isfinite(cov).all()):
+            raise ValueError("mu or cov holds NaN or infinite numbers")
+        lam, self.U = torch.linalg.eigh(cov.double())  # (D,), (D, D), ascending
+        self.mu, self.lam = mu.double(), lam.clamp_min(0)
+
+    @classmethod
+    def fit(cls, data: Tensor, chunk: int = 4096) -> "Wiener":
+        """From images, float (N, C, H, W) in [-1, 1]; the covariance divides by N."""
+        check_images(data)
+        moments = Moments()
+        for block in data.split(chunk):
+            moments.update(block)
+        return cls(moments.mean, moments.cov())
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        if x.ndim != 4 or x[0].numel() != len(self.mu):
+            raise ValueError(
+                f"x must be (B, C, H, W) with C H W = {len(self.mu)}, not "
+                f"{tuple(x.shape)}"
+            )
+        check_noisy(x, x.shape[1:])
+        mu, U = self.mu.to(x), self.U.to(x)
+        gain = self.gain(noise_level(sigma, x).reshape(-1)).to(x)  # (1 or B, D)
+        coefficients = (x.flatten(1) - mu) @ U  # (B, D)
+        return (mu + (gain * coefficients) @ U.T).view_as(x)
+
+    def gain(self, sigma: float | Tensor) -> Tensor:
+        r"""$\lambda_j / (\lambda_j + \sigma^2)$ for each eigenvector, (1 or B, D),
+        float64.
+        """
+        lam = self.lam
+        variance = torch.as_tensor(sigma, dtype=torch.float64, device=lam.device) ** 2
+        return lam / (lam + variance.reshape(-1, 1))
+
+    def expected_error(self, sigma: float | Tensor) -> Tensor:
+        r"""$E\|x_0 - D(x; \sigma)\|^2
+        = \sum_j \lambda_j \sigma^2 / (\lambda_j + \sigma^2)$, per image.
+
+        Exact for any data with these moments; shape (1 or B,), float64.
+        """
+        return (self.lam * (1 - self.gain(sigma))).sum(dim=1)
+
+
+def clipped(denoise: Callable, low: float = -1.0, high: float = 1.0) -> Callable:
+    r"""The same denoiser with its answer clipped to the range of pixels."""
+    return lambda x, sigma: denoise(x, sigma).clamp(low, high)

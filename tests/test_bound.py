@@ -1,0 +1,143 @@
+"""Terms of the variational bound against golden values and closed forms."""
+
+import math
+
+import pytest
+import torch
+from golden import GOLDEN, RTOL
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import bound, schedules
+from helpers.denoisers import Wiener
+from helpers.forward import posterior_variance
+
+LINEAR = schedules.linear()
+LT = GOLDEN["LT"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "key"),
+    [
+        (1.0, "LT_m2_1"),
+        (0.0, "LT_m2_0"),
+        (1 / 3, "LT_third"),
+        (LT["m2_uniform256"], "LT_uniform256"),
+        (LT["m2_cifar"], "LT_cifar"),
+    ],
+)
+def test_prior_term(moment, key):
+    # for moment 0 the value is a difference of order abar^2: float64 leaves 6 digits
+    rel = 1e-6 if moment == 0 else RTOL
+    got = bound.bits(bound.prior_kl(LINEAR, moment)).item()
+    assert got == pytest.approx(LT[key], rel=rel)
+
+
+def test_prior_term_of_the_cosine_schedule():
+    got = bound.bits(bound.prior_kl(schedules.cosine(), 1.0)).item()
+    assert got == pytest.approx(LT["LT_cosine1000_m2_1"], rel=RTOL)
+
+
+@pytest.mark.parametrize("name", ["quad", "const0.02", "sigmoid", "exp(-12u)"])
+def test_prior_term_of_other_schedules(name):
+    from test_schedules import NAMED
+
+    golden = GOLDEN["schedules"][name]["LT_bits_x2eq1"]
+    got = bound.bits(bound.prior_kl(NAMED[name], 1.0)).item()
+    assert got == pytest.approx(golden, rel=1e-8)
+
+
+def pixel(k):
+    return torch.tensor(float(k), dtype=torch.float64) / 127.5 - 1
+
+
+@pytest.mark.parametrize("row", GOLDEN["decoder"], ids=str)
+def test_decoder(row):
+    sigma = 0.01 if "beta_1" in row["sig"] else GOLDEN["s_code"]
+    mean = pixel(row["mu_pixel"])
+    got = bound.decoder_log_likelihood(pixel(row["pixel"]), mean, sigma).item()
+    assert got == pytest.approx(row["lnP_exact"], rel=RTOL)
+    assert -bound.bits(got) == pytest.approx(row["bits_exact"], rel=RTOL)
+
+
+@given(st.floats(-2, 2), st.floats(1e-3, 10))
+def test_the_256_masses_sum_to_one(mean, sigma):
+    x0 = torch.arange(256).double() / 127.5 - 1
+    log = bound.decoder_log_likelihood(x0, torch.tensor(mean).double(), sigma)
+    assert log.logsumexp(0).item() == pytest.approx(0, abs=1e-11)
+
+
+def test_decoder_keeps_its_digits_in_the_tail():
+    """40 standard deviations away: Phi(b) - Phi(a) itself would be 0."""
+    mean, sigma = pixel(128) + 40 * 0.01, 0.01
+    got = bound.decoder_log_likelihood(pixel(128), mean, sigma).item()
+    b = 40 - bound.HALF_BIN / sigma  # Mills ratio: Phi(-b) ~ phi(b) / b (1 - 1/b^2)
+    series = -(b**2) / 2 - math.log(b * math.sqrt(2 * math.pi)) - 1 / b**2
+    far = 40 + bound.HALF_BIN / sigma
+    assert got == pytest.approx(series, abs=1e-5 + math.exp(-(far**2 - b**2) / 2))
+
+
+def test_decoder_refuses_what_is_no_pixel():
+    with pytest.raises(ValueError, match="pixels"):
+        bound.decoder_log_likelihood(pixel(3.5), pixel(3), 0.01)
+
+
+def gaussian_bound(lam, mode):
+    """All terms of Eq. 5 for x0 ~ N(0, lam) and its exact denoiser, nats."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    wiener = Wiener(torch.zeros(1, dtype=torch.float64), lam * one)
+    t = torch.arange(2, 1001)
+    mmse = wiener.expected_error(LINEAR.sigma[t])
+    variance = {
+        "opt": bound.best_variance(LINEAR, t, mmse),
+        "large": LINEAR.beta[t],
+        "small": posterior_variance(LINEAR, t, t - 1),
+    }[mode]
+    kl = bound.step_kl(LINEAR, t, mmse, variance)
+    first = wiener.expected_error(LINEAR.sigma[1]).item()
+    decoder = {
+        "opt": first,
+        "large": GOLDEN["s_code_var"],
+        "small": GOLDEN["s_code_var"],
+    }
+    v = decoder[mode]
+    L_0 = 0.5 * math.log(2 * math.pi * v) + first / (2 * v)
+    return bound.prior_kl(LINEAR, lam).item(), kl, L_0
+
+
+@pytest.mark.parametrize(
+    "row", GOLDEN["gauss"], ids=lambda r: f"{r['lam']}-{r['mode']}"
+)
+def test_bound_of_a_gaussian(row):
+    L_T, kl, L_0 = gaussian_bound(row["lam"], row["mode"])
+    assert L_T == pytest.approx(row["L_T"], rel=RTOL)
+    for t, expected in row["KL"].items():
+        # differences of nearly equal logarithms: float64 leaves 1e-12 nats
+        assert kl[int(t) - 2].item() == pytest.approx(expected, rel=RTOL, abs=1e-12)
+    assert kl.sum().item() == pytest.approx(row["sumKL"], rel=RTOL)
+    assert L_0 == pytest.approx(row["L_0"], rel=RTOL)
+    entropy = 0.5 * math.log(2 * math.pi * math.e * row["lam"])
+    assert entropy == pytest.approx(row["H"], rel=RTOL)
+    gap = L_T + kl.sum().item() + L_0 - entropy
+    assert gap == pytest.approx(row["gap"], rel=RTOL, abs=1e-11)
+
+
+def test_two_point_terms_follow_from_their_mmse():
+    """KL with the posterior variance is half the loss of SNR times the MMSE."""
+    t = torch.tensor([int(k) for k in GOLDEN["two_point"]["mmse"] if int(k) >= 100])
+    mmse = torch.tensor([GOLDEN["two_point"]["mmse"][str(int(k))] for k in t])
+    variance = posterior_variance(LINEAR, t, t - 1)
+    kl = bound.bits(bound.step_kl(LINEAR, t, mmse.double(), variance))
+    golden = next(r for r in GOLDEN["two_elbo"] if r["mode"] == "small")["KLbits"]
+    for i, step in enumerate(t.tolist()):
+        if str(step) in golden:
+            assert kl[i].item() == pytest.approx(golden[str(step)], rel=1e-6)
+
+
+def test_vlb_weight_is_smallest_at_349():
+    t = torch.arange(1, 1001)
+    weight = bound.vlb_weight(LINEAR, t, LINEAR.beta[t])
+    assert int(weight.argmin()) + 1 == 349
+    assert weight.min().item() == pytest.approx(0.00496786, abs=5e-9)
+    tilde = posterior_variance(LINEAR, t[1:], t[1:] - 1)
+    assert int(bound.vlb_weight(LINEAR, t[1:], tilde).argmin()) + 2 == 350
