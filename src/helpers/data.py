@@ -124,8 +124,8 @@ def write(path: Path, images: np.ndarray, labels: np.ndarray | None = None) -> N
 def entry(path: Path) -> dict:
     """What data/fingerprints.json records of a packed set, but for where it is from."""
     images = _unpacked(Path(path)).images
-    sha256, shape = fingerprint(images), list(images.shape[1:])
-    return {"sha256": sha256, "images": len(images), "shape": shape}
+    N, *shape = images.shape
+    return {"sha256": fingerprint(images), "images": N, "shape": shape}
 
 
 def _path(key):
@@ -224,7 +224,6 @@ def _verify(key, images, where):
 
 
 def _kind(x):
-    """What a thing is, in few words."""
     dtype = getattr(x, "dtype", type(x).__name__)
     return f"{dtype} {tuple(getattr(x, 'shape', ()))}"
 
