@@ -119,3 +119,10 @@ def test_modules_follow_imports():
     found = chapters.modules("from helpers.denoisers import Optimal")
     names = {path.name for path in found}
     assert {"denoisers.py", "streaming.py"} <= names and "bound.py" not in names
+
+
+def test_a_missing_artifact_says_what_to_run(monkeypatch):
+    header = {"artifacts": ["results/none.json"]}
+    monkeypatch.setattr(chapters, "header", lambda _: header)
+    with pytest.raises(chapters.BadProject, match="needs data/results/none.json.*git"):
+        chapters.artifacts("01_x")

@@ -4,6 +4,7 @@ The tests share one copy of the project with two tiny chapters and go from one s
 it to the next; each leaves a folder that builds.
 """
 
+import json
 import os
 import re
 import shutil
@@ -205,8 +206,8 @@ def slow(project, flag):
 
 
 def test_two_builds_at_once(project, tmp_path):
-    slow(project, tmp_path / "flag")(4)
-    first = start(project)
+    slow(project, tmp_path / "flag")(6)
+    first = start(project, f"_build/woven/{TWO}.ipynb")
     wait_for((tmp_path / "flag").exists)
     second, text = build(project)
     assert second.returncode != 0
@@ -248,7 +249,7 @@ def test_a_killed_build_needs_no_repair(project, tmp_path):
     first.wait()
     wait_for(lambda: not kernels(project), seconds=15)
     write(project, TWO)
-    good_build(project)
+    good_build(project, f"_build/woven/{TWO}.ipynb")
     assert "The answer is 42.00." in page(project, TWO)
 
 
@@ -267,7 +268,25 @@ def test_a_cell_that_kills_its_kernel(project):
     write(project, TWO)
     assert process.returncode != 0
     assert f"notebooks/{TWO}.md" in text and "cell      2 of 3" in text
-    assert "Kernel died" in text
+    assert "Kernel died while this cell ran" in text
+
+
+def test_an_altered_artifact(project):
+    """The sentence of helpers.artifacts reaches the last lines of the build."""
+    data = project / "data/results"
+    data.mkdir(parents=True)
+    (data / "answer.json").write_text("42\n")
+    entry = {"sha256": "0" * 64, "bytes": 3, "command": "python workflow/scripts/a.py"}
+    manifest = {"results/answer.json": entry}
+    (project / "data/manifest.json").write_text(json.dumps(manifest))
+    code = "from helpers.artifacts import load\nanswer = load('results/answer.json')"
+    write(project, TWO, code)
+    process, text = build(project, f"_build/woven/{TWO}.ipynb")
+    write(project, TWO)
+    assert process.returncode != 0
+    last = text.splitlines()[-2]
+    assert "data/results/answer.json is not the file that was recorded" in last
+    assert "run `git checkout data/results/answer.json`" in last
 
 
 @pytest.mark.parametrize("profile", ["laptop", "full", "slurm"])

@@ -36,6 +36,13 @@ def require_jupyter_book_1(version=None):
         )
 
 
+def require_sources(profile):
+    """Chapters as the contents list them and, unless they are made, the artifacts."""
+    for name in chapters.names():
+        if profile == "laptop":
+            chapters.artifacts(name)
+
+
 @contextlib.contextmanager
 def only_build():
     """Hold the lock of this folder; it ends with the process, however that ends."""
@@ -169,7 +176,7 @@ def main():
     with only_build():
         prepare(args.profile)
         try:
-            chapters.names()
+            require_sources(args.profile)
             with errors_to(LOG) if not dry else contextlib.nullcontext():
                 code = run_snakemake(args.profile, extra)
         except chapters.BadProject as error:

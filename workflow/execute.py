@@ -57,6 +57,7 @@ def run(name, profile):
     text, part = BUILD / "chapters" / f"{name}.ipynb", executed(name, ".part.ipynb")
     for path in (text, part):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
     jupytext.write(chapters.read(name), text)
     start = time.perf_counter()
     papermill.execute_notebook(
@@ -109,16 +110,15 @@ def finish(name, run_record):
 
 
 def failed_cell(name):
-    """(number among code cells, source, outputs) of the cell that did not finish."""
+    """(number among code cells, their count, source) of the cell that ran last."""
     part = executed(name, ".part.ipynb")
     if not part.exists():
         return None
     cells = [c for c in nbformat.read(part, 4).cells if c.cell_type == "code"]
     own = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    for number, cell in enumerate(own, start=1):
-        if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
-            return number, len(own), cell.source
-    return None
+    status = [c.metadata.get("papermill", {}).get("status") for c in own]
+    begun = [n for n, s in enumerate(status) if s in ("completed", "failed", "running")]
+    return (begun[-1] + 1, len(own), own[begun[-1]].source) if begun else None
 
 
 def where(name) -> list[str]:
@@ -137,6 +137,8 @@ def report(name, error):
     """Leave the failure report; the launcher prints it as the last lines."""
     traceback = "\n".join(getattr(error, "traceback", []) or [])
     text = ANSI.sub("", traceback) or f"{type(error).__name__}: {error}"
+    if "Kernel died" in text:
+        text += " while this cell ran; the system may have run out of memory."
     path = BUILD / "reports" / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*where(name), text]) + "\n")

@@ -53,9 +53,9 @@ def overview(part, rows) -> list[str]:
             continue
         run = run_record(name)
         lines.append(
-            f"| {{doc}}`{file}` | {part['caption']} | {run['seconds']:.0f} s "
-            f"| {run['peak_mb']} MB | {run['profile']} | {run['date']} "
-            f"| {verdict(rows[name])} |"
+            f"| {int(name[:2])} {{doc}}`{file}` | {verdict(rows[name])} "
+            f"| {run['seconds']:.0f} s | {run['peak_mb']} MB "
+            f"| {run['profile']} | {run['date']} |"
         )
     return lines
 
@@ -80,7 +80,7 @@ def machine(name) -> str:
 def page(profile) -> str:
     names = chapters.names()
     rows = {name: check.check(name, profile) for name in names}
-    columns = ["chapter", "part", "time", "memory", "profile", "date", "results"]
+    columns = ["chapter", "results", "time", "memory", "profile", "date"]
     head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     lines = [row for part in chapters.toc_parts() for row in overview(part, rows)]
     about = f"\n## Number by number\n\n{ABOUT}\n\n"
