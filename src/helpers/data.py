@@ -76,8 +76,9 @@ def available(name: str, split: str = "train") -> bool:
 def to_unit(images: np.ndarray) -> Tensor:
     """Grey levels to [-1, 1]: k / 127.5 - 1; uint8 (N, H, W, C) to (N, C, H, W)."""
     _check_stored(images, None, "to_unit")
-    moved = np.ascontiguousarray(np.moveaxis(images, -1, 1))
-    return torch.from_numpy(moved.astype(np.float32)).div_(127.5).sub_(1)
+    levels = torch.tensor(images).permute(0, 3, 1, 2)  # (N, C, H, W)
+    x = levels.to(torch.float32, memory_format=torch.contiguous_format)
+    return x.div_(127.5).sub_(1)
 
 
 def to_pixels(x: Tensor) -> np.ndarray:
