@@ -1,10 +1,9 @@
 """Image sets: uint8 (N, H, W, C) at rest, float32 (N, C, H, W) in [-1, 1] in memory.
 
 Always at hand: `digits` (real, 1,797 at 8 x 8, from scikit-learn), `dead_leaves` and
-`toy_faces` (drawn; 4,096 in grey at 32 x 32 with the defaults of their modules, which
-draw any other number and size; seed 0 for `train`, 1 for `test`). All other sets are
-files NAME-SPLIT.npz, looked for in `$HELPERS_DATA`, then in `data/cache`; if there is
-none, `helpers.sources` obtains the set and it is kept in `data/cache`.
+`toy_faces` (drawn, 4,096 in grey at 32 x 32; seed 0 for `train`, 1 for `test`; their
+modules draw any other). All other sets are files NAME-SPLIT.npz, looked for in
+`$HELPERS_DATA`, then in `data/cache`; if absent, `helpers.sources` obtains them there.
 
     python -m helpers.data get NAME [SPLIT]      obtain a set, say what it is
     python -m helpers.data fingerprint FILE      its entry in data/fingerprints.json
