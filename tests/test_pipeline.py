@@ -267,8 +267,8 @@ def test_a_cell_that_kills_its_kernel(project):
     process, text = build(project, f"_build/woven/{TWO}.ipynb")
     write(project, TWO)
     assert process.returncode != 0
-    assert f"notebooks/{TWO}.md" in text and "cell      2 of 3" in text
-    assert "Kernel died while this cell ran" in text
+    assert f"notebooks/{TWO}.md" in text and "of 3, line" in text
+    assert "Kernel died in this cell or the one before" in text
 
 
 def test_an_altered_artifact(project):

@@ -138,7 +138,7 @@ def report(name, error):
     traceback = "\n".join(getattr(error, "traceback", []) or [])
     text = ANSI.sub("", traceback) or f"{type(error).__name__}: {error}"
     if "Kernel died" in text:
-        text += " while this cell ran; the system may have run out of memory."
+        text += " in this cell or the one before; was there enough memory?"
     path = BUILD / "reports" / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*where(name), text]) + "\n")

@@ -1,8 +1,8 @@
 """Put the outputs of an executed chapter into its text, and results into its prose.
 
-`{{ key }}` or `{{ key:.3g }}` (blanks inside the braces are required) in the text, in
-captions and in alternative texts is replaced by that value of the chapter's results;
-`{{ key[2] }}` takes one item of a list. So no number in the prose is typed by hand.
+`{{ key }}` or `{{ key:.3g }}` in the text, in captions and in alternative texts (with a
+blank after the braces, unlike LaTeX's) is replaced by that value of the chapter's
+results; `{{ key[2] }}` takes one item of a list. So no number is typed by hand.
 """
 
 import json
@@ -14,7 +14,7 @@ import chapters
 import nbformat
 from chapters import BUILD
 
-FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)(?:\[(\d+)\])?(?::([^{}\s]+))?\s+\}\}")
+FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)(?:\[(\d+)\])?(?::([^{}\s]+))?\s*\}\}")
 POWER = re.compile(r"^(-?[\d.]+)e([+-]\d+)$")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
