@@ -17,3 +17,8 @@ sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "book" / "_ext")]
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that two workers end at about the same time."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")

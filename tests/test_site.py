@@ -80,8 +80,8 @@ class Visit:
         if response.status >= 400:
             self.trouble.append(f"{response.status} {response.url}")
 
-    def open(self, page):
-        self.tab.goto(self.base + page, wait_until="networkidle")
+    def open(self, page, until="load"):
+        self.tab.goto(self.base + page, wait_until=until)
         self.tab.wait_for_function(
             "!document.querySelector('.math') ||"
             " (window.MathJax && MathJax.startup && MathJax.startup.promise)"
@@ -107,7 +107,7 @@ def visit(browser, base):
 def test_page_is_whole(visit, page):
     """No request that fails or leaves, no error, all formulas and pictures there."""
     seen = visit()
-    tab = seen.open(page)
+    tab = seen.open(page, until="networkidle")
     raw, shown = tab.evaluate(
         "[[...document.querySelectorAll('.math')].length,"
         " document.querySelectorAll('mjx-container').length]"
