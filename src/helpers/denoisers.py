@@ -15,8 +15,8 @@ from helpers.data import check_images
 from helpers.streaming import Moments, effective_number, softmax_mean
 from helpers.targets import noise_level
 
-BATCH = 1024  # noisy images handled at once: bounds the memory, not the result
-PAIRS = 8192  # image pairs whose difference is formed at once, likewise
+LOGITS = 2**24  # logits held at once, 128 MB: bounds the memory, not the result
+PAIRS = 2048  # image pairs whose difference is formed at once, likewise
 NATS = 36.0  # a training image this far below the best has a weight under 2.4e-16
 # A logit is computed anew where the estimate of its rounding error exceeds this many
 # nats. The estimate is the probabilistic one of Higham & Mary (2019); on CIFAR-10 it is
@@ -37,8 +37,7 @@ def check_noisy(x: Tensor, shape: torch.Size) -> None:
 
 
 class Optimal:
-    r"""Posterior mean when the data are exactly the training set (Lukoianov et al.
-    2025, Sec. 3).
+    r"""Posterior mean when the data are exactly the training set.
 
     $$D(x; \sigma) = \sum_n w_n(x)\, y_n, \qquad
       w(x) = \mathrm{softmax}_n\big(-\|x - y_n\|^2 / 2\sigma^2\big)$$
@@ -47,13 +46,14 @@ class Optimal:
     not copied. `chunk` images are read at a time, which changes memory, never the
     result.
 
-    The squares are expanded, so that a block of distances is one matrix product. That
-    loses digits: in float32 a logit at sigma = 0.002 is off by tens. Where the rounding
-    could be felt, the distances to all images that still matter are therefore computed
-    once more as float64 differences.
+    The "optimal denoiser" of Lukoianov et al. 2025, the ideal score of Kamb & Ganguli
+    2025. The squares are expanded, so that a block of distances is one matrix product.
+    That loses digits: in float32 a logit at sigma = 0.002 is off by tens. Where the
+    rounding could be felt, the distances to all images that still matter are therefore
+    computed once more as float64 differences.
     """
 
-    def __init__(self, data: Tensor, chunk: int = 4096):
+    def __init__(self, data: Tensor, chunk: int = 8192):
         check_images(data)
         self.data, self.chunk = data, chunk
         blocks = data.flatten(1).split(chunk)
@@ -90,29 +90,29 @@ class Optimal:
         return torch.cat(sums) - torch.log(torch.tensor(float(N))) - constant
 
     def _batches(self, x, sigma) -> Iterator[tuple[Tensor, Tensor]]:
-        """Flat images (b, D) and their sigma^2 (b, 1), at most `BATCH` at a time."""
+        """Flat images (b, D) and their sigma^2 (b, 1), few enough for the memory."""
         check_noisy(x, self.data.shape[1:])
         noise_level(sigma, x)
         variance = torch.as_tensor(sigma, dtype=torch.float64, device=x.device) ** 2
         variance = variance.reshape(-1, 1).expand(len(x), 1)
-        return zip(x.flatten(1).split(BATCH), variance.split(BATCH))
+        rows = max(1, LOGITS // len(self.data))
+        return zip(x.flatten(1).split(rows), variance.split(rows))
 
     def _blocks(self, x: Tensor, variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits (B, n), float64, and images (n, D), for one block after the other."""
-        unit = torch.finfo(x.dtype).eps / 2
-        best = variance.new_full((len(x), 1), -torch.inf)
+        blocks = self.data.flatten(1).split(self.chunk)
+        half = self.half_square.to(x.device)
+        score = torch.cat([(x @ y.to(x).T).double() for y in blocks], dim=1) - half
         square = x.double().square().sum(dim=1, keepdim=True)  # (B, 1)
-        flat, half_square = self.data.flatten(1), self.half_square.to(x.device)
-        for y, half in zip(flat.split(self.chunk), half_square.split(self.chunk)):
-            y = y.to(x)  # (n, D)
-            score = (x @ y.T).double() - half  # (|x|^2 - |x - y|^2) / 2
-            error = unit * (x.shape[1] * 2 * half.max() * square).sqrt()  # (B, 1)
-            coarse = error > ROUNDING * variance  # (B, 1)
-            logits = (score - square / 2) / variance
+        # score = (|x|^2 - |x - y|^2) / 2, (B, N), up to this much rounding:
+        unit = torch.finfo(x.dtype).eps / 2
+        error = unit * (x.shape[1] * 2 * half.max() * square).sqrt()  # (B, 1)
+        coarse = error > ROUNDING * variance  # (B, 1)
+        floor = score.detach().amax(dim=1, keepdim=True) - NATS * variance - 2 * error
+        for y, part in zip(blocks, score.split(self.chunk, dim=1)):
+            logits, y = (part - square / 2) / variance, y.to(x)
             if bool(coarse.any()):
-                best = torch.maximum(best, score.detach().amax(dim=1, keepdim=True))
-                matter = score >= best - NATS * variance - 2 * error
-                logits, y = _refine(logits, x, y, variance, matter, coarse)
+                logits, y = _refine(logits, x, y, variance, part >= floor, coarse)
             if len(y):
                 yield logits, y
 
@@ -121,14 +121,14 @@ def _refine(logits, x, y, variance, matter, coarse) -> tuple[Tensor, Tensor]:
     """Exact logits for the coarse rows; images that matter to no row are left out."""
     keep = (matter | ~coarse).any(dim=0)
     y, matter, logits = y[keep], matter[:, keep], logits[:, keep]
+    logits = torch.where(coarse, -torch.inf, logits)
     rows, columns = (matter & coarse).nonzero(as_tuple=True)
+    if not len(rows):
+        return logits, y
     exact = [
         -(x[r].double() - y[c].double()).square().sum(1) / (2 * variance[r, 0])
         for r, c in zip(rows.split(PAIRS), columns.split(PAIRS))
     ]
-    logits = torch.where(coarse, -torch.inf, logits)
-    if not exact:
-        return logits, y
     return logits.index_put((rows, columns), torch.cat(exact)), y
 
 
@@ -139,8 +139,8 @@ class Wiener:
       = \mu + U\, \mathrm{diag}\Big(\frac{\lambda}{\lambda + \sigma^2}\Big) U^T (x -
       \mu)$$
 
-    the best denoiser among all affine maps (Wiener 1949; Lukoianov et al. 2025, Sec.
-    4). `mu` has shape (D,), `cov` (D, D), float64, D = C H W; ValueError when they do
+    the best denoiser among all affine maps (Wiener 1949; Lukoianov et al. 2025).
+    `mu` has shape (D,), `cov` (D, D), float64, D = C H W; ValueError when they do
     not fit. The eigendecomposition is symmetric and in float64 and eigenvalues are at
     least 0, so that a singular covariance does no harm on any platform.
     """

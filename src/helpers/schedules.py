@@ -157,7 +157,7 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
 def chen_sigmoid(
     u: Tensor, start: float = -3.0, end: float = 3.0, tau: float = 1.0
 ) -> Tensor:
-    r"""$\gamma(u)$, the sigmoid schedule of Chen 2023 (2301.10972, Alg. 1).
+    r"""$\gamma(u)$, the sigmoid schedule of Chen 2023 (arXiv 2301.10972).
 
     $\gamma$ plays the role of $\bar\alpha$; u in [0, 1]; clipped below at 1e-9.
     """

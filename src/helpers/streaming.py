@@ -9,9 +9,13 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 # (128 * 128) * 1024 = 2**24: float32 adds this many such products without rounding
 ROWS = 1024
+# Weights below this count as 0: it changes no digit, and products of denormal numbers
+# are many times slower.
+TINY = 1e-30
 PANEL = 512  # columns per product; only panels on and above the diagonal are computed
 
 
@@ -31,7 +35,7 @@ def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         if top is None:
             top, mass, total = peak, 0, 0
         new_top = torch.maximum(top, peak)
-        weight = (logits - new_top).to(values).exp()  # (B, n)
+        weight = threshold((logits - new_top).to(values).exp(), TINY, 0.0)  # (B, n)
         decay = (top - new_top).to(values).exp()  # (B, 1)
         mass = mass * decay + weight.sum(dim=1, keepdim=True)
         total = total * decay + weight @ values  # (B, D)
