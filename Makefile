@@ -8,6 +8,8 @@ PORT ?= 8000
 UV = uv==0.13.9
 PY = $(VENV)/bin/python
 READY = $(VENV)/.book-ready
+HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
+TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
 LINTED = src tests workflow benchmarks book/_ext
 
 .PHONY: book serve test check lint clean
@@ -26,9 +28,10 @@ lint: $(READY) ; $(PY) -m ruff check $(LINTED) && $(PY) -m ruff format --check $
 clean: ; rm -rf _build .snakemake .pytest_cache .ruff_cache
 
 # The locked environment: a venv, uv in it, every package by its hash, our library.
+# An interrupted set-up is completed by the next call.
 $(READY): requirements.lock pyproject.toml
-	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer; choose one with: make book PYTHON=python3.12")'
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(HAS_PIP) || $(PYTHON) -c '$(TOO_OLD)'
+	@$(HAS_PIP) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .

@@ -124,5 +124,7 @@ def test_modules_follow_imports():
 def test_a_missing_artifact_says_what_to_run(monkeypatch):
     header = {"artifacts": ["results/none.json"]}
     monkeypatch.setattr(chapters, "header", lambda _: header)
-    with pytest.raises(chapters.BadProject, match="needs data/results/none.json.*git"):
+    with pytest.raises(
+        chapters.BadProject, match=r"needs data/results/none\.json.*git"
+    ):
         chapters.artifacts("01_x")
