@@ -10,7 +10,7 @@ PY = $(VENV)/bin/python
 READY = $(VENV)/.book-ready
 HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
 TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
-LINTED = src tests workflow benchmarks book/_ext
+LINTED = $(wildcard src tests workflow benchmarks book/_ext)
 
 .PHONY: book serve test check lint clean
 .DEFAULT_GOAL := book

@@ -124,7 +124,5 @@ def test_modules_follow_imports():
 def test_a_missing_artifact_says_what_to_run(monkeypatch):
     header = {"artifacts": ["results/none.json"]}
     monkeypatch.setattr(chapters, "header", lambda _: header)
-    with pytest.raises(
-        chapters.BadProject, match=r"needs data/results/none\.json.*git"
-    ):
+    with pytest.raises(chapters.BadProject, match=r"none\.json.*git checkout"):
         chapters.artifacts("01_x")
