@@ -20,5 +20,7 @@ def root() -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first, so that two workers end at about the same time."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The longest files first, so that two workers end at about the same time."""
+    longest = ("test_pipeline.py", "test_survival.py", "test_site.py")
+    order = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: order.get(item.path.name, len(longest)))

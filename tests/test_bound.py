@@ -122,6 +122,42 @@ def test_bound_of_a_gaussian(row):
     assert gap == pytest.approx(row["gap"], rel=RTOL, abs=1e-11)
 
 
+@pytest.mark.parametrize("row", GOLDEN["gauss"][::3], ids=lambda r: f"{r['lam']}")
+def test_smallest_simple_loss_of_a_gaussian(row):
+    """Mean over t of E|eps - eps_hat|^2 = SNR_t MMSE_t (Eq. 14 at its minimum)."""
+    lam = torch.tensor([[row["lam"]]], dtype=torch.float64)
+    wiener = Wiener(torch.zeros(1, dtype=torch.float64), lam)
+    loss = LINEAR.snr[1:] * wiener.expected_error(LINEAR.sigma[1:])
+    assert loss.mean().item() == pytest.approx(row["Lsimple"], rel=RTOL)
+
+
+@pytest.mark.parametrize(
+    ("T", "large", "small"),
+    [
+        (50, 0.02993, 1.99341),
+        (250, 0.06087, 0.82002),
+        (1000, 0.11467, 0.56993),
+        (4000, 0.14195, 0.48726),
+    ],
+)
+def test_gap_of_the_bound_for_other_lengths(T, large, small):
+    """lam = 0.25, betas scaled by 1000 / T, decoder variance of step 2."""
+    lam, schedule = 0.25, schedules.linear(T, 0.1 / T, 20 / T)
+    t = torch.arange(2, T + 1)
+    mmse = (
+        lam
+        * schedule.noise_variance
+        / (lam * schedule.alpha_bar + schedule.noise_variance)
+    )
+    tilde = posterior_variance(schedule, t, t - 1)
+    L_0 = 0.5 * (torch.log(2 * torch.pi * tilde[0]) + mmse[1] / tilde[0])
+    entropy = 0.5 * math.log(2 * math.pi * math.e * lam)
+    for variance, expected in ((schedule.beta[t], large), (tilde, small)):
+        kl = bound.step_kl(schedule, t, mmse[t], variance).sum()
+        gap = bound.prior_kl(schedule, lam) + kl + L_0 - entropy
+        assert gap.item() == pytest.approx(expected, abs=6e-6)
+
+
 def test_two_point_terms_follow_from_their_mmse():
     """KL with the posterior variance is half the loss of SNR times the MMSE."""
     t = torch.tensor([int(k) for k in GOLDEN["two_point"]["mmse"] if int(k) >= 100])

@@ -13,10 +13,9 @@ LINEAR = schedules.linear()
 FIXED_X0 = torch.tensor(0.5, dtype=torch.float64)
 
 
-def gaussian(lam, D=1):
-    """The exact denoiser of D independent numbers N(0, lam)."""
-    one = torch.eye(D, dtype=torch.float64)
-    return Wiener(torch.zeros(D, dtype=torch.float64), lam * one)
+def gaussian(lam):
+    """The exact denoiser of independent numbers N(0, lam)."""
+    return lambda x, sigma: lam / (lam + sigma**2) * x
 
 
 def number(value):
@@ -39,6 +38,15 @@ def test_one_ddim_step(row):
     noisy = sampling.ddim_step(x0_hat, xt, t, s, LINEAR, eta, torch.ones_like(xt))
     added = (noisy - mean).item()
     assert added == pytest.approx(row["sigma"], rel=RTOL, abs=1e-15)
+
+
+def test_one_step_of_a_0_based_library():
+    """Its t = 500 -> 400 is the paper's 501 -> 401: the classic shift by one."""
+    xt = number(0.5)
+    x0_hat = x0_from_eps_03(xt, 501)
+    assert x0_hat.item() == pytest.approx(0.75973517, rel=1e-6)  # float32 there
+    mean = sampling.ddim_step(x0_hat, xt, 501, 401, LINEAR)
+    assert mean.item() == pytest.approx(0.60366333, rel=1e-6)
 
 
 def test_one_ancestral_step_is_eq_7_and_eq_11():
@@ -71,7 +79,7 @@ def chain_variance(lam, times, variance):
     basis = iter(torch.eye(n, dtype=torch.float64)[1:])
     start = torch.eye(n, dtype=torch.float64)[0].view(1, 1, 1, n)
     steps = sampling.ancestral(
-        gaussian(lam, n),
+        gaussian(lam),
         start,
         LINEAR,
         lambda x: next(basis).view_as(x),
@@ -119,6 +127,19 @@ def test_the_exact_reverse_variance_generates_the_exact_variance():
     ).item()
     got = chain_variance(lam, times, exact) + missing
     assert got == pytest.approx(0.25000000008, abs=1e-10)
+
+
+TWO_VARIANCES = {"large": step_variance, "small": posterior_variance}
+WITH_THEM = [row for row in GOLDEN["gauss"] if row["mode"] in TWO_VARIANCES]
+
+
+@pytest.mark.parametrize("row", WITH_THEM, ids=lambda r: f"{r['lam']}-{r['mode']}")
+def test_generated_variance_of_all_steps(row):
+    """The paper's two variances, with the decoder's variance added at the end."""
+    variance = TWO_VARIANCES[row["mode"]]
+    got = chain_variance(row["lam"], range(1000, 0, -1), variance)
+    got += GOLDEN["s_code_var"]
+    assert got == pytest.approx(row["model_var"], rel=RTOL)
 
 
 def test_eta_one_is_ancestral_sampling_with_the_posterior_variance():

@@ -69,6 +69,23 @@ def test_signal_and_noise_are_equal_at_step_260():
     assert int((snr < 1).nonzero()[0]) == GOLDEN["t_half_linear"]
 
 
+@pytest.mark.parametrize(
+    ("T", "alpha_bar_T"),
+    [
+        (50, 7.74477e-6),
+        (100, 2.03901e-5),
+        (250, 3.26441e-5),
+        (500, 3.76609e-5),
+        (2000, 4.17556e-5),
+        (4000, 4.24665e-5),
+    ],
+)
+def test_linear_schedule_of_other_lengths(T, alpha_bar_T):
+    """Betas scaled by 1000 / T, six digits printed."""
+    schedule = schedules.linear(T, 0.1 / T, 20 / T)
+    assert schedule.alpha_bar[-1].item() == pytest.approx(alpha_bar_T, rel=1e-6)
+
+
 def test_chen_sigmoid():
     values = schedules.chen_sigmoid(torch.tensor([0.1, 0.25, 0.5, 0.75, 1.0]))
     expected = [0.96050722, 0.85085355, 0.5, 0.14914645, 1e-9]  # eight digits printed
