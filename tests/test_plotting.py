@@ -1,6 +1,7 @@
 """The five verbs draw what they are given, in colours that everybody can read."""
 
 import io
+import re
 
 import matplotlib as mpl
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from matplotlib.colors import to_rgb
 
 from helpers import plotting
+from helpers.paths import ROOT
 
 mpl.use("agg")
 plt = plotting.plt
-PAGES = {"light": "#ffffff", "dark": "#14181e"}
+CSS = (ROOT / "book" / "_static" / "book.css").read_text()
+DARK = re.search(r'"dark"\].*?--pst-color-background: (#\w+);', CSS, re.DOTALL)[1]
+PAGES = {"light": "#ffffff", "dark": DARK}
 
 
 @pytest.fixture(autouse=True)
