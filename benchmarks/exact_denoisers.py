@@ -11,9 +11,9 @@ where the distances are refined, so CIFAR-10 is used when it is at hand).
 """
 
 import argparse
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import torch
 
@@ -50,8 +50,17 @@ def paired(ours, products, repeats):
     ]
 
 
-def peak_gb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+def memory_gb(field):
+    """VmRSS, what the process holds, or VmHWM, the most it held (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024**2
+    raise ValueError(field)
+
+
+def forget_peak():
+    """Let VmHWM start again from what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def report(name, numbers):
@@ -73,7 +82,7 @@ def main(n, batch, repeats):
     generator = torch.Generator().manual_seed(1)
     pick = torch.randperm(n, generator=generator)[:batch]
     noise = torch.randn(batch, *x0.shape[1:], generator=generator)
-    optimal, before = Optimal(x0), peak_gb()
+    optimal = Optimal(x0)
     weights = torch.rand(batch, n, generator=generator)
 
     def two_products(x):
@@ -82,19 +91,26 @@ def main(n, batch, repeats):
     def compare(x, sigma):
         return paired(lambda: optimal(x, sigma), lambda: two_products(x), repeats)
 
+    forget_peak()
+    before = memory_gb("VmRSS")
+    for sigma in SIGMAS:
+        optimal(x0[pick] + sigma * noise, sigma)
+    print(
+        f"optimal denoiser, memory beyond the data: {memory_gb('VmHWM') - before:.2f} GB"
+    )
     for sigma in SIGMAS:
         numbers = compare(x0[pick] + sigma * noise, sigma)
         report(f"optimal denoiser, sigma {sigma:g}", numbers)
-    print(f"memory beyond the data and set-up: {peak_gb() - before:.2f} GB")
-    channels_first = levels.permute(0, 3, 1, 2)
 
-    def covariance():
+    def covariance(batch):
         moments = Moments()
-        for block in channels_first.split(4096):
+        for block in batch.split(4096):
             moments.update(block)
         return moments.cov()
 
-    report("streaming covariance, uint8", paired(covariance, lambda: flat.T @ flat, 3))
+    for name, batch in (("uint8", levels.permute(0, 3, 1, 2)), ("float32", x0)):
+        numbers = paired(lambda b=batch: covariance(b), lambda: flat.T @ flat, 3)
+        report(f"streaming covariance, {name}", numbers)
 
 
 if __name__ == "__main__":
