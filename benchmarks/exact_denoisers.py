@@ -95,9 +95,8 @@ def main(n, batch, repeats):
     before = memory_gb("VmRSS")
     for sigma in SIGMAS:
         optimal(x0[pick] + sigma * noise, sigma)
-    print(
-        f"optimal denoiser, memory beyond the data: {memory_gb('VmHWM') - before:.2f} GB"
-    )
+    extra = memory_gb("VmHWM") - before
+    print(f"optimal denoiser, memory beyond the data: {extra:.2f} GB")
     for sigma in SIGMAS:
         numbers = compare(x0[pick] + sigma * noise, sigma)
         report(f"optimal denoiser, sigma {sigma:g}", numbers)

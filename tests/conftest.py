@@ -1,10 +1,14 @@
 """What several test files share: the folders of the project and its own scripts."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Two workers with two threads each would wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadlines: these machines are shared, and a slow minute is not a wrong answer.
 settings.register_profile("book", deadline=None, max_examples=50)
