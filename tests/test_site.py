@@ -189,6 +189,7 @@ def test_search_finds_a_word(visit):
     assert seen.trouble == []
 
 
+@functools.cache
 def soup(page) -> BeautifulSoup:
     return BeautifulSoup((SITE / page).read_text(), "html.parser")
 
