@@ -1,4 +1,4 @@
-"""Mean, second moment and eigenvalues of the covariance of all CIFAR-10 training images.
+"""Mean, second moment and covariance spectrum of the CIFAR-10 training images.
 
     python workflow/scripts/cifar10_spectrum.py
 
