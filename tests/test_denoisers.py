@@ -286,6 +286,11 @@ def test_a_singular_covariance_does_no_harm():
     assert bool(torch.isfinite(answer).all()) and answer.abs().max() < 2
 
 
+@each_denoiser
+def test_no_image_gives_no_image(denoise):
+    assert denoise(images(2)[:0], 0.5).shape == (0, *SHAPE)
+
+
 def test_clipped_is_a_denoiser():
     def loud(x, sigma):
         return 5 * x
@@ -309,7 +314,7 @@ def test_bad_images(denoise, x, message):
 
 
 @each_denoiser
-@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 1e-200, 1e200])
 def test_bad_sigma(denoise, sigma):
     with pytest.raises(ValueError, match="sigma must be finite and above 0"):
         denoise(images(2), sigma)

@@ -6,6 +6,7 @@ in units of [-1, 1] and sigma is a float or a tensor of shape (B,), finite and a
 The answer has the shape and dtype of x. A ValueError says what is wrong with an input.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -64,9 +65,7 @@ class Optimal:
         return torch.cat(means).view_as(x)
 
     def effective_number(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        r"""How many training images stand behind each prediction, $1/\sum_n w_n^2$,
-        (B,).
-        """
+        r"""$1/\sum_n w_n^2$, how many training images are behind a prediction, (B,)."""
         return torch.cat(
             [
                 effective_number(logits for logits, _ in self._blocks(*part))
@@ -75,8 +74,7 @@ class Optimal:
         )
 
     def log_density(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        r"""$\log p_\sigma(x)$, $p_\sigma = \frac1N \sum_n N(y_n, \sigma^2 I)$, nats,
-        (B,).
+        r"""$\log \frac1N \sum_n N(x;\, y_n, \sigma^2 I)$, the density of x, nats, (B,).
 
         Its gradient is the score $(D(x; \sigma) - x) / \sigma^2$ (Tweedie's formula).
         """
@@ -84,10 +82,10 @@ class Optimal:
             torch.cat([logits for logits, _ in self._blocks(*part)], 1).logsumexp(1)
             for part in self._batches(x, sigma)
         ]
-        N, D = len(self.data), x[0].numel()
+        N, D = len(self.data), self.data[0].numel()
         level = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
         constant = torch.log(2 * torch.pi * level**2) * D / 2
-        return torch.cat(sums) - torch.log(torch.tensor(float(N))) - constant
+        return torch.cat(sums) - math.log(N) - constant
 
     def _batches(self, x, sigma) -> Iterator[tuple[Tensor, Tensor]]:
         """Flat images (b, D) and their sigma^2 (b, 1), few enough for the memory."""
@@ -166,7 +164,7 @@ class Wiener:
         return cls(moments.mean, moments.cov())
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        if x.ndim != 4 or x[0].numel() != len(self.mu):
+        if x.ndim != 4 or x.shape[1:].numel() != len(self.mu):
             raise ValueError(
                 f"x must be (B, C, H, W) with C H W = {len(self.mu)}, not "
                 f"{tuple(x.shape)}"

@@ -18,11 +18,13 @@ def noise_level(sigma: float | Tensor, x: Tensor) -> Tensor:
     """Sigma shaped for a batch of images x, (1, 1, 1, 1) or (B, 1, 1, 1), after a
     check.
 
-    ValueError unless each sigma is a finite number above 0.
+    ValueError unless each sigma is a finite number above 0, and its square too.
     """
     level = per_image(sigma, x)
-    if not bool((torch.isfinite(level) & (level > 0)).all()):
-        raise ValueError(f"sigma must be finite and above 0, not {sigma}")
+    if not bool((torch.isfinite(level**2) & (level > 0) & (level**2 > 0)).all()):
+        raise ValueError(
+            f"sigma must be finite and above 0, and so must its square, not {sigma}"
+        )
     return level
 
 
