@@ -5,7 +5,7 @@ import torch
 from golden import GOLDEN, RTOL
 
 from helpers import forward, sampling, schedules
-from helpers.denoisers import Optimal, Wiener
+from helpers.denoisers import Optimal, Wiener, clipped
 from helpers.forward import gaussian_noise, posterior_variance, step_variance
 from helpers.schedules import leading
 
@@ -47,6 +47,19 @@ def test_one_step_of_a_0_based_library():
     assert x0_hat.item() == pytest.approx(0.75973517, rel=1e-6)  # float32 there
     mean = sampling.ddim_step(x0_hat, xt, 501, 401, LINEAR)
     assert mean.item() == pytest.approx(0.60366333, rel=1e-6)
+
+
+def test_clipped_steps_of_a_0_based_library():
+    """Its t = 900: x0_hat clipped to 1, and eps derived from the clipped one (DDIM)."""
+    xt = number(0.5)
+    x0_hat = clipped(lambda x, _: x0_from_eps_03(xt, 901))(xt, None)
+    assert x0_hat.item() == 1
+    mean = sampling.ddim_step(x0_hat, xt, 901, 801, LINEAR)
+    assert mean.item() == pytest.approx(0.52208835, rel=1e-5)  # float32 there
+    mean = forward.posterior_mean(x0_hat, xt, 901, LINEAR)
+    assert mean.item() == pytest.approx(0.49576923, rel=1e-6)
+    mean = forward.posterior_mean(x0_from_eps_03(xt, 501), xt, 501, LINEAR)
+    assert mean.item() == pytest.approx(0.49937549, rel=1e-6)
 
 
 def test_one_ancestral_step_is_eq_7_and_eq_11():
