@@ -21,8 +21,7 @@ def bits(nats):
 
 
 def prior_kl(schedule: Schedule, second_moment: float | Tensor) -> Tensor:
-    r"""$L_T = E\, KL(q(x_T | x_0) \| N(0, 1))$ for data with $E x_0^2$ =
-    `second_moment`.
+    r"""$L_T = E\, KL(q(x_T | x_0) \| N(0, 1))$; `second_moment` is $E x_0^2$.
 
     $\frac12 [\bar\alpha_T E x_0^2 - \bar\alpha_T - \ln(1 - \bar\alpha_T)]$
     """
@@ -31,9 +30,9 @@ def prior_kl(schedule: Schedule, second_moment: float | Tensor) -> Tensor:
 
 
 def step_kl(schedule: Schedule, t: int | Tensor, mmse, variance) -> Tensor:
-    r"""$L_{t-1} = E\, KL(q(x_{t-1} | x_t, x_0) \| N(\tilde\mu_t(\hat x_0, x_t), v))$, t
-    > 1.
+    r"""$L_{t-1} = E\, KL(q(x_{t-1} | x_t, x_0) \| N(\tilde\mu_t(\hat x_0, x_t), v))$.
 
+    For t > 1:
     $\frac12 [\ln(v / \tilde\beta_t) + \tilde\beta_t / v - 1 + c_t^2\, mmse / v]$, where
     $c_t$ is the coefficient of $x_0$ in Eq. 7 and `mmse` $= E(x_0 - \hat x_0)^2$ (Eq. 8
     with its constant).
@@ -50,8 +49,9 @@ def best_variance(schedule: Schedule, t: int | Tensor, mmse) -> Tensor:
 
 
 def vlb_weight(schedule: Schedule, t: int | Tensor, variance) -> Tensor:
-    r"""$\lambda_t = \beta_t^2 / (2 v\, \alpha_t (1 - \bar\alpha_t))$, the weight that
-    Eq. 12 gives $\|\epsilon - \hat\epsilon\|^2$.
+    r"""$\lambda_t = \beta_t^2 / (2 v\, \alpha_t (1 - \bar\alpha_t))$.
+
+    The weight that Eq. 12 gives $\|\epsilon - \hat\epsilon\|^2$.
     """
     alpha, noise = schedule.alpha[t], schedule.noise_variance[t]
     return schedule.beta[t] ** 2 / (2 * variance * alpha * noise)

@@ -134,8 +134,8 @@ class Wiener:
     r"""Posterior mean when the data are Gaussian with the moments $\mu$ and $\Sigma$.
 
     $$D(x; \sigma) = \mu + \Sigma (\Sigma + \sigma^2 I)^{-1} (x - \mu)
-      = \mu + U\, \mathrm{diag}\Big(\frac{\lambda}{\lambda + \sigma^2}\Big) U^T (x -
-      \mu)$$
+      = \mu + U\, \mathrm{diag}\Big(\frac{\lambda}{\lambda + \sigma^2}\Big)
+      U^T (x - \mu)$$
 
     the best denoiser among all affine maps (Wiener 1949; Lukoianov et al. 2025).
     `mu` has shape (D,), `cov` (D, D), float64, D = C H W; ValueError when they do

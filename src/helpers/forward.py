@@ -1,9 +1,8 @@
-r"""The forward process: how an image becomes noise, and one step back when both ends
-are known.
+r"""The forward process, and one step back from it when both ends are known.
 
 Symbols and equation numbers are those of Ho et al. 2020. Images have shape (B, C, H, W)
-in units of [-1, 1]; a timestep t is an int or an integer tensor of shape (B,), 0 <= t
-<= T.
+in units of [-1, 1]; a timestep t is an int or an integer tensor of shape (B,), from 0
+to T.
 """
 
 from collections.abc import Callable
@@ -48,9 +47,7 @@ def gaussian_noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
 
 
 def step(x_prev: Tensor, t: int | Tensor, schedule: Schedule, eps: Tensor) -> Tensor:
-    r"""One forward step (Eq. 2):
-    $x_t = \sqrt{1 - \beta_t} x_{t-1} + \sqrt{\beta_t} \epsilon$.
-    """
+    r"""$x_t = \sqrt{1 - \beta_t} x_{t-1} + \sqrt{\beta_t} \epsilon$ (Eq. 2)."""
     keep, add = schedule.alpha[t].sqrt(), schedule.beta[t].sqrt()
     return per_image(keep, x_prev) * x_prev + per_image(add, x_prev) * eps
 
@@ -65,8 +62,7 @@ def diffuse(x0: Tensor, t: int | Tensor, schedule: Schedule, eps: Tensor) -> Ten
 
 
 def step_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Tensor:
-    r"""Variance of $q(x_t | x_s)$ for s < t: $1 - \bar\alpha_t / \bar\alpha_s$,
-    float64.
+    r"""Variance of $q(x_t | x_s)$, s < t: $1 - \bar\alpha_t / \bar\alpha_s$, float64.
 
     For s = t - 1 it is $\beta_t$, the larger of the two variances of Sec. 3.2.
     """

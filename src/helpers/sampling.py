@@ -5,6 +5,7 @@ so that the caller decides what to keep, draw or stop. The last step goes to t =
 where nothing is added: the sample is the `x0_hat` of the last `Step`.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,9 +82,9 @@ def ddim(
 ) -> Iterator[Step]:
     r"""DDIM (Song, Meng & Ermon 2021, Eq. 12 and 16).
 
-    $x_s = \sqrt{\bar\alpha_s}
-    \hat x_0 + \sqrt{1 - \bar\alpha_s - v}\, \hat\epsilon + \sqrt{v}\, z$, $v = \eta^2
-    \tilde\beta_{t \to s}$.
+    $$x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - v}\, \hat\epsilon
+      + \sqrt{v}\, z, \qquad v = \eta^2 \tilde\beta_{t \to s}$$
+
     With eta = 0 it is deterministic, with eta = 1 it is ancestral sampling with the
     posterior variance, and `noise` is needed. ValueError unless the timesteps fall
     within T, ..., 1 and 0 <= eta <= 1.
@@ -108,9 +109,7 @@ def ddim_step(
     eta: float = 0.0,
     z: Tensor | None = None,
 ) -> Tensor:
-    r"""One step t -> s of `ddim`, with the noise z (none: only the mean of the
-    step).
-    """
+    """One step t -> s of `ddim` with the noise z; without z the mean of the step."""
     variance = eta**2 * posterior_variance(schedule, t, s)
     signal, direction = schedule.alpha_bar[s], schedule.noise_variance[s] - variance
     eps = (xt - per_image(schedule.alpha_bar[t].sqrt(), xt) * x0_hat) / per_image(
@@ -122,11 +121,8 @@ def ddim_step(
 
 
 def last(steps: Iterator[Step]) -> Step:
-    """The last step of a walk; its `x0_hat` is the sample."""
-    step = None
-    for step in steps:  # noqa: B007
-        pass
-    return step
+    """The last step of a walk; its `x0_hat` is the sample. Keeps no other step."""
+    return deque(steps, maxlen=1).pop()
 
 
 def start(n: int, shape: tuple[int, int, int], noise: Noise, like: Tensor) -> Tensor:

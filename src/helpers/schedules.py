@@ -65,8 +65,8 @@ class Schedule:
     def sigma(self) -> Tensor:
         r"""$\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}$ in units of [-1, 1].
 
-        The noise level of $x_t / \sqrt{\bar\alpha_t} = x_0 + \sigma_t \epsilon$; (T +
-        1,).
+        The noise level of $x_t / \sqrt{\bar\alpha_t} = x_0 + \sigma_t \epsilon$.
+        Shape (T + 1,).
         """
         return (self.noise_variance / self.alpha_bar).sqrt()
 
@@ -129,16 +129,12 @@ def jsd(T: int = 1000) -> Schedule:
 
 
 def sigmoid(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
-    r"""$\beta_t$ follows a logistic curve over [-6, 6] between $\beta_1$ and
-    $\beta_T$.
-    """
+    r"""$\beta_t$ rises from $\beta_1$ to $\beta_T$ along the logistic on [-6, 6]."""
     return from_beta(_ramp(-6, 6, T).sigmoid() * (beta_T - beta_1) + beta_1)
 
 
 def exponential(T: int = 1000, rate: float = 12.0) -> Schedule:
-    r"""$\bar\alpha(u) = e^{-rate \cdot u}$: the same share of signal lost at each
-    step.
-    """
+    r"""$\bar\alpha(u) = e^{-rate\, u}$: each step loses the same share."""
     return from_alpha_bar(lambda u: torch.exp(-rate * u), T)
 
 

@@ -20,8 +20,7 @@ PANEL = 512  # columns per product; only panels on and above the diagonal are co
 
 
 def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    r"""Mean of all values under one softmax,
-    $\sum_n \mathrm{softmax}_n(\ell_{bn}) v_n$.
+    r"""Mean under one softmax, $\sum_n \mathrm{softmax}_n(\ell_{bn}) v_n$.
 
     `blocks` yields logits (B, n) and values (n, D); n may differ. A logit may be -inf
     (weight 0), but each row needs a finite one. Returns (B, D) in the dtype of the
@@ -46,8 +45,7 @@ def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def effective_number(logit_blocks: Iterable[Tensor]) -> Tensor:
-    r"""How many values a softmax spreads over: $N_{eff} = 1 / \sum_n w_n^2$, shape
-    (B,).
+    r"""How many values a softmax spreads over, $1 / \sum_n w_n^2$, shape (B,).
 
     `logit_blocks` yields (B, n). 1 when one value takes all the weight, N when all
     weights are equal (Kish's effective sample size). ValueError without a block.
@@ -80,9 +78,7 @@ class Moments:
         self.sum = self.product = None  # of z: (D,) and (D, D), float64, upper panels
 
     def update(self, batch: Tensor) -> "Moments":
-        """Add a batch (n, ...) of one dtype; ValueError on another dtype, size or
-        NaN.
-        """
+        """Add a batch (n, ...); ValueError for another dtype or size, or for NaN."""
         flat = batch.flatten(1)  # (n, D)
         self._check(flat)
         for rows in flat.split(ROWS):

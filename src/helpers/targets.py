@@ -3,8 +3,8 @@ r"""One prediction in four letters: $x_0$, $\epsilon$, $v$ and the score.
 Whatever a network predicts, the others follow from the noisy image
 $x = x_0 + \sigma \epsilon$. This module also changes clothes between DDPM's $(x_t, t)$
 and $(x, \sigma)$: $x = x_t / \sqrt{\bar\alpha_t}$,
-$\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. Images are (B, C, H, W) in units of [-1,
-1]; sigma is a float or (B,), in the same units.
+$\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$.
+Images are (B, C, H, W) in units of [-1, 1]; sigma is a float or (B,), in these units.
 """
 
 import torch
@@ -15,8 +15,7 @@ from helpers.schedules import Schedule
 
 
 def noise_level(sigma: float | Tensor, x: Tensor) -> Tensor:
-    """Sigma shaped for a batch of images x, (1, 1, 1, 1) or (B, 1, 1, 1), after a
-    check.
+    """Sigma, checked and shaped for the images x: (1, 1, 1, 1) or (B, 1, 1, 1).
 
     ValueError unless each sigma is a finite number above 0, and its square too.
     """
@@ -37,15 +36,15 @@ def to_sigma(xt: Tensor, t: int | Tensor, schedule: Schedule) -> tuple[Tensor, T
 
 
 def from_sigma(x: Tensor, sigma: float | Tensor) -> Tensor:
-    r"""From $(x, \sigma)$ to DDPM's $x_t = x / \sqrt{1 + \sigma^2}$, since
-    $\bar\alpha_t = 1 / (1 + \sigma^2)$.
+    r"""From $(x, \sigma)$ to DDPM's $x_t = \sqrt{\bar\alpha_t} x$.
+
+    $\bar\alpha_t = 1 / (1 + \sigma^2)$; (B, C, H, W).
     """
     return x / (1 + noise_level(sigma, x) ** 2).sqrt()
 
 
 def timestep(sigma: float | Tensor, schedule: Schedule) -> Tensor:
-    r"""The real-valued t with $\sigma_t = \sigma$, linear in $\log \sigma$ between
-    steps.
+    r"""The real t with $\sigma_t = \sigma$, linear in $\log \sigma$ between steps.
 
     float64, shape of sigma. Below $\sigma_1$ the answer is 1, above $\sigma_T$ it is T.
     """
@@ -58,9 +57,7 @@ def timestep(sigma: float | Tensor, schedule: Schedule) -> Tensor:
 
 
 def eps_from_x0(x: Tensor, x0_hat: Tensor, sigma: float | Tensor) -> Tensor:
-    r"""$\hat\epsilon = (x - \hat x_0) / \sigma$ (Ho et al. 2020, Eq. 9 solved for
-    $\epsilon$).
-    """
+    r"""$\hat\epsilon = (x - \hat x_0) / \sigma$ (Ho et al. 2020, from Eq. 9)."""
     return (x - x0_hat) / noise_level(sigma, x)
 
 
@@ -84,10 +81,9 @@ def x0_from_score(x: Tensor, score: Tensor, sigma: float | Tensor) -> Tensor:
 
 
 def v_from_x0(x: Tensor, x0_hat: Tensor, sigma: float | Tensor) -> Tensor:
-    r"""$v = \sqrt{\bar\alpha} \hat\epsilon - \sqrt{1 - \bar\alpha} \hat x_0$ (Salimans
-    & Ho 2022, Sec. 4).
+    r"""$v = \sqrt{\bar\alpha} \hat\epsilon - \sqrt{1 - \bar\alpha} \hat x_0$.
 
-    With $\bar\alpha = 1 / (1 + \sigma^2)$:
+    Salimans & Ho 2022, Sec. 4. With $\bar\alpha = 1 / (1 + \sigma^2)$:
     $v = (\hat\epsilon - \sigma \hat x_0) / \sqrt{1 + \sigma^2}$.
     """
     level = noise_level(sigma, x)
