@@ -102,14 +102,22 @@ class Experiment:
     ...     experiment.save("results/name.json", {"sigma": [...], "error": [...]})
 
     `sets` are NAME-SPLIT names whose fingerprints are recorded, `parameters` any JSON
-    values. `save` writes the file whole or not at all and adds its entry to the
-    manifest.
+    values, `arguments` the words after the script in its command. `save` writes the
+    file whole or not at all and adds its entry to the manifest.
     """
 
-    def __init__(self, script: str, seed: int, sets=(), parameters=None, device="cpu"):
+    def __init__(
+        self,
+        script: str,
+        seed: int,
+        sets=(),
+        parameters=None,
+        device="cpu",
+        arguments=(),
+    ):
         self.script = Path(script).resolve().relative_to(paths.ROOT).as_posix()
         self.seed, self.device, self.parameters = seed, str(device), parameters or {}
-        self.sets = list(sets)
+        self.sets, self.command = list(sets), " ".join([self.script, *arguments])
 
     def __enter__(self) -> "Experiment":
         self.started = time.perf_counter()
@@ -133,7 +141,7 @@ class Experiment:
         """How the artifacts of this run are made."""
         return {
             "script": self.script,
-            "command": f"python {self.script}",
+            "command": f"python {self.command}",
             "parameters": self.parameters,
             "inputs": {s: fingerprint(read(*s.split("-")).images) for s in self.sets},
             "commit": self.commit,

@@ -1,0 +1,76 @@
+r"""Trained networks as denoisers, and the weights that the book ships.
+
+A network predicts $\epsilon$ from $(x_t, t)$; `denoiser` puts it behind the one
+signature of this book, `denoise(x, sigma) -> x0_hat`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from helpers import artifacts
+from helpers.schedules import Schedule
+from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps
+from helpers.unet import UNet
+
+
+def denoiser(
+    net: Callable, schedule: Schedule, clip: bool = False
+) -> Callable[[Tensor, float | Tensor], Tensor]:
+    r"""$\hat x_0 = x - \sigma\, \epsilon_\theta(x / \sqrt{1 + \sigma^2}, t)$.
+
+    t is the real timestep with $\sigma_t = \sigma$. With `clip`, $\hat x_0$ is clipped
+    to [-1, 1], as Ho et al. do when they sample. ValueError for a sigma outside
+    $[\sigma_1, \sigma_T]$, where the net was never trained.
+    """
+    low, high = schedule.sigma[1].item(), schedule.sigma[-1].item()
+
+    def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = noise_level(sigma, x).double()
+        if level.min() < low * (1 - 1e-6) or level.max() > high * (1 + 1e-6):
+            raise ValueError(f"sigma must lie in [{low:.4g}, {high:.4g}], not {sigma}")
+        t = timestep(level.flatten(), schedule).to(x.device).expand(len(x))
+        x0_hat = x0_from_eps(x, net(from_sigma(x, sigma), t), sigma)
+        return x0_hat.clamp(-1, 1) if clip else x0_hat
+
+    return denoise
+
+
+def load_weights(net: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """The net with these weights; ValueError names what belongs to another one."""
+    ours = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in weights.items()}
+    wrong = [
+        f"{name}: {theirs.get(name, 'absent')}, expected {ours.get(name, 'nothing')}"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            f"These weights belong to another architecture; {len(wrong)} of "
+            f"{len(ours)} tensors differ, first {wrong[0]}."
+        )
+    net.load_state_dict(weights)
+    return net
+
+
+def load_unet(name: str) -> UNet:
+    """A U-Net that the book ships, `data/weights/NAME.safetensors`, ready to predict.
+
+    Its configuration is recorded in the manifest. Errors: those of `artifacts.load`.
+    """
+    path = f"weights/{name}.safetensors"
+    weights = {k: v.float() for k, v in artifacts.load(path).items()}
+    net = UNet(**artifacts.manifest()[path]["parameters"]["net"])
+    return load_weights(net, weights).requires_grad_(False).eval()
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers were learned."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def rounded(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """The weights of a net in half the bytes, as they are shipped."""
+    return {name: value.to(dtype) for name, value in net.state_dict().items()}

@@ -1,0 +1,266 @@
+r"""Training a denoising network: Algorithm 1 of Ho et al. 2020, as a generator.
+
+    for state in train(net, images, schedule, Recipe(steps=10_000), Fabric()):
+        ...                     # state.step, state.loss; state.ema is the smoothed net
+
+The caller decides what to print, draw or stop. Every random number of step k follows
+from (seed, k) alone, so that a run that was killed goes on exactly as it would have, on
+one process or on many. The device and the precision are those of the `Fabric`.
+"""
+
+import copy
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from helpers.data import check_images
+from helpers.forward import diffuse
+from helpers.paths import replacing
+from helpers.schedules import Schedule
+
+
+class Diverged(ArithmeticError):
+    """The loss or its gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyperparameters of a run; the defaults are those of Ho et al. 2020, App. B.
+
+    steps: updates in all. batch: images an update, over all processes together.
+    lr: learning rate after `warmup` updates; `decay` is "constant" or "cosine" (to 0).
+    weight_decay: above 0 it is AdamW, else Adam. clip: largest norm of the gradient.
+    ema: decay of the moving average of the weights. flips: mirror half of the images.
+    """
+
+    steps: int
+    batch: int = 128
+    lr: float = 2e-4
+    warmup: int = 5000
+    decay: str = "constant"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.9999
+    flips: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.decay not in ("constant", "cosine"):
+            raise ValueError(f"decay is 'constant' or 'cosine', not {self.decay!r}")
+        if min(self.steps, self.batch) < 1 or min(self.lr, self.clip) <= 0:
+            raise ValueError("steps, batch, lr and clip must be above 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must lie in [0, 1), not {self.ema}")
+
+
+class Draw(NamedTuple):
+    """What Algorithm 1 draws for one update."""
+
+    x0: Tensor  # (batch, C, H, W)
+    t: Tensor  # (batch,), in 1, ..., T
+    eps: Tensor  # (batch, C, H, W)
+
+
+class State(NamedTuple):
+    """A run after one update."""
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+    net: nn.Module
+    ema: nn.Module
+
+
+def word(recipe: Recipe, *place: int) -> int:
+    """32 bits that follow from the seed and a place in the run, to seed a generator."""
+    return int(np.random.SeedSequence([recipe.seed, *place]).generate_state(1)[0])
+
+
+def draw(images: Tensor, schedule: Schedule, recipe: Recipe, step: int) -> Draw:
+    r"""$x_0 \sim q(x_0)$, $t \sim U\{1, ..., T\}$, $\epsilon \sim N(0, I)$ of a step.
+
+    Images are drawn with replacement, as Algorithm 1 says.
+    """
+    generator, n = torch.Generator().manual_seed(word(recipe, step)), recipe.batch
+    x0 = images[torch.randint(len(images), (n,), generator=generator)]
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    if recipe.flips:
+        x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+    t = torch.randint(1, schedule.T + 1, (n,), generator=generator)
+    return Draw(x0, t, torch.randn(x0.shape, generator=generator))
+
+
+def simple_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
+    r"""$L_{simple} = E \|\epsilon - \epsilon_\theta(x_t, t)\|^2$ a pixel (Eq. 14)."""
+    xt = diffuse(drawn.x0, drawn.t, schedule, drawn.eps)
+    return (drawn.eps - net(xt, drawn.t)).square().mean()
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then constant or half a cosine that ends at 0; step from 1."""
+    warm = min(1.0, step / recipe.warmup) if recipe.warmup else 1.0
+    if recipe.decay == "constant":
+        return recipe.lr * warm
+    return recipe.lr * warm * (1 + math.cos(math.pi * (step - 1) / recipe.steps)) / 2
+
+
+def average(ema: nn.Module, net: nn.Module, recipe: Recipe, step: int) -> None:
+    """Move the smoothed weights towards the weights of the net.
+
+    The decay starts small, (1 + step) / (10 + step), so that a short run is not still
+    an average with its first weights.
+    """
+    decay = min(recipe.ema, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for smooth, new in zip(ema.parameters(), net.parameters()):
+            smooth.lerp_(new, 1 - decay)
+
+
+class Run:
+    """A net in training: its weights, their average, the optimiser and the step."""
+
+    def __init__(self, net, schedule: Schedule, recipe: Recipe, fabric: Fabric):
+        self.recipe, self.fabric, self.step, self.plain = recipe, fabric, 0, net
+        self.settings = {"recipe": asdict(recipe), "net": plain_values(net.config)}
+        self.settings["schedule"] = {"beta": schedule.beta.tolist()}
+        kind = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
+        optimiser = kind(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        self.ema = fabric.to_device(copy.deepcopy(net)).requires_grad_(False).eval()
+        self.net, self.optimiser = fabric.setup(net, optimiser)
+
+    def share(self, drawn: Draw) -> Draw:
+        """The part of the batch that this process works on, on its device."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return Draw(*(self.fabric.to_device(v[rank::world]) for v in drawn))
+
+    def update(self, drawn: Draw, schedule: Schedule, loss: Callable) -> State:
+        """One step of the optimiser; Diverged before it would spoil the weights."""
+        step, recipe, fabric = self.step + 1, self.recipe, self.fabric
+        self.optimiser.param_groups[0]["lr"] = lr = learning_rate(recipe, step)
+        self.net.train()
+        with torch.random.fork_rng():  # dropout too follows from (seed, step)
+            torch.manual_seed(word(recipe, step, 1 + fabric.global_rank))
+            value = loss(self.net, self.share(drawn), schedule)
+        fabric.backward(value)
+        norm = fabric.clip_gradients(
+            self.net, self.optimiser, max_norm=recipe.clip, error_if_nonfinite=False
+        )
+        value, norm = fabric.all_reduce(value.detach()).item(), norm.item()
+        if not math.isfinite(value) or not math.isfinite(norm):
+            raise Diverged(
+                f"step {step}: the loss is {value}, the norm of its gradient {norm}. "
+                "The last checkpoint is good; a lower learning rate may help."
+            )
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        average(self.ema, self.plain, recipe, step)
+        self.step = step
+        return State(step, value, lr, norm, self.plain, self.ema)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        content = io.BytesIO()
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        torch.save({"step": self.step, "settings": self.settings, **parts}, content)
+        if self.fabric.is_global_zero:
+            with replacing(Path(path), content.getbuffer().nbytes) as file:
+                file.write(content.getbuffer())
+        self.fabric.barrier()
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint; ValueError if it is another run's, or not whole."""
+        try:
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+            settings = saved["settings"]
+        except Exception as error:
+            raise ValueError(
+                f"{path} is not a checkpoint that can be read ({error}); "
+                "delete it to start again."
+            ) from error
+        if differs := differences(settings, self.settings):
+            raise ValueError(
+                f"{path} belongs to another run: {differs}. Use another path, "
+                "or delete it to start again."
+            )
+        for name in PARTS:
+            getattr(self, name).load_state_dict(saved[name])
+        self.step = saved["step"]
+
+
+PARTS = ("plain", "ema", "optimiser")
+
+
+def plain_values(config: dict) -> dict:
+    """The configuration as a checkpoint keeps it: tuples become lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+
+def differences(saved: dict, ours: dict) -> str:
+    """What two settings disagree about: `recipe.lr 0.001, here 0.0002; ...`."""
+    found = []
+    for part in ours:
+        for key, value in ours[part].items():
+            there = saved.get(part, {}).get(key)
+            if there != value and key == "beta":
+                found.append("another noise schedule")
+            elif there != value:
+                found.append(f"{part}.{key} {there}, here {value}")
+    return "; ".join(found)
+
+
+def train(
+    net: nn.Module,
+    images: Tensor,
+    schedule: Schedule,
+    recipe: Recipe,
+    fabric: Fabric,
+    checkpoint: Path | None = None,
+    every: int = 1000,
+    loss: Callable = simple_loss,
+) -> Iterator[State]:
+    """Algorithm 1; yields the `State` after each update, `recipe.steps` in all.
+
+    `images` is (N, C, H, W) in [-1, 1], N >= 2. With `checkpoint`, a path, the run is
+    saved there every `every` updates and at the end, and goes on from there if the file
+    exists. Errors: ValueError for images or a checkpoint that do not fit, `Diverged`
+    when the loss is not finite; the file then holds the last good state.
+    """
+    if len(check_images(images)) < 2:
+        raise ValueError(f"training needs at least 2 images, not {len(images)}")
+    run = Run(net, schedule, recipe, fabric)
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.restore(checkpoint)
+    while run.step < recipe.steps:
+        drawn = draw(images, schedule, recipe, run.step + 1)
+        state = run.update(drawn, schedule, loss)
+        if checkpoint and (run.step % every == 0 or run.step == recipe.steps):
+            run.save(checkpoint)
+        yield state
+
+
+def describe(fabric: Fabric) -> str:
+    """The device of a run, in words: `2 CPU threads`, `4 x NVIDIA H100`."""
+    if fabric.device.type == "cuda":
+        return f"{fabric.world_size} x {torch.cuda.get_device_name(fabric.device)}"
+    return f"{fabric.world_size * torch.get_num_threads()} CPU threads"
+
+
+def with_bar(states: Iterator[State], steps: int) -> Iterator[State]:
+    """The same states, with a progress bar that shows the mean loss of late."""
+    with tqdm(total=steps, mininterval=1.0, unit="step") as bar:
+        recent = None
+        for state in states:
+            recent = state.loss if recent is None else 0.99 * recent + 0.01 * state.loss
+            bar.update(state.step - bar.n)
+            bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+            yield state

@@ -1,0 +1,163 @@
+r"""The U-Net of Ho et al. 2020, App. B: from $(x_t, t)$ to $\epsilon_\theta(x_t, t)$.
+
+An encoder halves the image again and again, a decoder doubles it, and the decoder sees,
+next to what comes from below, every map that the encoder made at the same size: the
+skip connections (Ronneberger et al. 2015). `encode` and `decode` are the two halves, so
+that one can look at these maps, or change them.
+"""
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from helpers.layers import (
+    Attention,
+    Downsample,
+    ResBlock,
+    Upsample,
+    conv,
+    initialised,
+    norm,
+    timestep_embedding,
+)
+
+
+class Stage(nn.Module):
+    """A residual block and, where asked for, self-attention."""
+
+    def __init__(self, C_in, C_out, E, dropout, groups, attend):
+        super().__init__()
+        self.block = ResBlock(C_in, C_out, E, dropout, groups)
+        self.attention = Attention(C_out, groups) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.attention(self.block(x, emb))
+
+
+class Level(nn.Module):
+    """The stages at one resolution, and the way to the next one."""
+
+    def __init__(self, stages: list[Stage], resize: nn.Module | None):
+        super().__init__()
+        self.stages, self.resize = nn.ModuleList(stages), resize
+
+
+class UNet(nn.Module):
+    r"""$\epsilon_\theta(x_t, t)$ for square images; by default DDPM's for CIFAR-10.
+
+    channels: C of the first level; level l has `channels * multipliers[l]`.
+    blocks: residual blocks a level in the encoder; the decoder has one more.
+    attention: the widths at which each block is followed by self-attention.
+    groups: of each group normalisation. T: the largest timestep.
+
+    ValueError if `image_size` cannot be halved once for each level after the first, or
+    if a number of channels is no multiple of `groups`.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        in_channels: int = 3,
+        channels: int = 128,
+        multipliers: tuple[int, ...] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: tuple[int, ...] = (16,),
+        dropout: float = 0.1,
+        groups: int = 32,
+        T: int = 1000,
+    ):
+        super().__init__()
+        names = inspect.signature(UNet).parameters
+        self.config = {name: value for name, value in locals().items() if name in names}
+        self.check_config()
+        E, widths = 4 * channels, [channels * m for m in multipliers]
+        sizes = [image_size // 2**level for level in range(len(widths))]
+        self.time = nn.Sequential(
+            initialised(nn.Linear(channels, E)), nn.SiLU(), initialised(nn.Linear(E, E))
+        )
+        self.head = conv(in_channels, channels)
+
+        def stage(C_in, C_out, attend):
+            return Stage(C_in, C_out, E, dropout, groups, attend)
+
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        C, stored = channels, [channels]  # channels of the maps kept for the decoder
+        for width, size in zip(widths, sizes):
+            stages = []
+            for _ in range(blocks):
+                stages.append(stage(C, width, size in attention))
+                C = width
+                stored.append(C)
+            lowest = size == sizes[-1]
+            self.down.append(Level(stages, None if lowest else Downsample(C)))
+            stored += [] if lowest else [C]
+        self.middle = nn.ModuleList([stage(C, C, True), stage(C, C, False)])
+        for width, size in zip(widths[::-1], sizes[::-1]):
+            stages = []
+            for _ in range(blocks + 1):
+                stages.append(stage(C + stored.pop(), width, size in attention))
+                C = width
+            self.up.append(Level(stages, None if size == sizes[0] else Upsample(C)))
+        self.tail = nn.Sequential(
+            norm(C, groups), nn.SiLU(), conv(C, in_channels, gain=0)
+        )
+
+    def check_config(self) -> None:
+        """ValueError if the configuration cannot be built."""
+        size, groups = self.config["image_size"], self.config["groups"]
+        halvings = len(self.config["multipliers"]) - 1
+        if size < 1 or size % 2**halvings:
+            raise ValueError(
+                f"image_size must be a multiple of {2**halvings}, so that it can be"
+                f" halved {halvings} times, not {size}"
+            )
+        if self.config["channels"] % groups:
+            raise ValueError(
+                f"channels must be a multiple of groups = {groups},"
+                f" not {self.config['channels']}"
+            )
+
+    def check_input(self, xt: Tensor, t: Tensor) -> None:
+        """ValueError unless the images and timesteps are those of this net."""
+        size, C, T = (self.config[k] for k in ("image_size", "in_channels", "T"))
+        if xt.shape[1:] != (C, size, size):
+            raise ValueError(
+                f"expected images (B, {C}, {size}, {size}), not {tuple(xt.shape)}"
+            )
+        if t.shape not in {(), (len(xt),)} or not bool(((t >= 1) & (t <= T)).all()):
+            raise ValueError(f"t must be one number, or one per image, in 1, ..., {T}")
+
+    def encode(self, xt: Tensor, t: int | Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps that the encoder makes, in order, and the time embedding (B, 4 C).
+
+        The net sees t - 1, the count from 0 of the authors' code, so that its weights
+        fit. t may be real: an analytic noise level between two steps.
+        """
+        t = torch.as_tensor(t, device=xt.device)
+        self.check_input(xt, t)
+        code = timestep_embedding(t.expand(len(xt)) - 1, self.config["channels"])
+        emb = self.time(code.to(self.head.weight.dtype))
+        maps = [self.head(xt)]
+        for level in self.down:
+            for stage in level.stages:
+                maps.append(stage(maps[-1], emb))
+            if level.resize is not None:
+                maps.append(level.resize(maps[-1]))
+        return maps, emb
+
+    def decode(self, maps: list[Tensor], emb: Tensor) -> Tensor:
+        r"""$\epsilon_\theta$ (B, C, H, W) from what `encode` returned."""
+        maps, h = list(maps), maps[-1]
+        for stage in self.middle:
+            h = stage(h, emb)
+        for level in self.up:
+            for stage in level.stages:
+                h = stage(torch.cat([h, maps.pop()], dim=1), emb)
+            if level.resize is not None:
+                h = level.resize(h)
+        return self.tail(h)
+
+    def forward(self, xt: Tensor, t: int | Tensor) -> Tensor:
+        r"""$\epsilon_\theta(x_t, t)$, (B, C, H, W); t in 1, ..., T, one or (B,)."""
+        return self.decode(*self.encode(xt, t))
