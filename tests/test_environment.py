@@ -38,7 +38,7 @@ def test_every_package_has_a_version_and_a_hash(entries):
 def wanted(root):
     project = tomllib.loads((root / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
-    return project["project"]["dependencies"] + sum(groups.values(), [])
+    return project["project"]["dependencies"] + [p for group in groups.values() for p in group]
 
 
 def test_lock_satisfies_the_project(root, entries):
