@@ -3,6 +3,7 @@
 import importlib.metadata as packages
 import re
 import tomllib
+from itertools import chain
 
 import build
 import pytest
@@ -38,7 +39,7 @@ def test_every_package_has_a_version_and_a_hash(entries):
 def wanted(root):
     project = tomllib.loads((root / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
-    return project["project"]["dependencies"] + [p for group in groups.values() for p in group]
+    return project["project"]["dependencies"] + list(chain(*groups.values()))
 
 
 def test_lock_satisfies_the_project(root, entries):
