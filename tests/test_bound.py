@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from helpers import bound, schedules
 from helpers.denoisers import Wiener
-from helpers.forward import posterior_variance
+from helpers.forward import (
+    diffuse,
+    gaussian_noise,
+    posterior_mean,
+    posterior_variance,
+)
 
 LINEAR = schedules.linear()
 LT = GOLDEN["LT"]
@@ -177,3 +182,108 @@ def test_vlb_weight_is_smallest_at_349():
     assert weight.min().item() == pytest.approx(0.00496786, abs=5e-9)
     tilde = posterior_variance(LINEAR, t[1:], t[1:] - 1)
     assert int(bound.vlb_weight(LINEAR, t[1:], tilde).argmin()) + 2 == 350
+
+
+def test_fixed_variances():
+    large, small = (bound.fixed_variance(LINEAR, kind) for kind in ("large", "small"))
+    t = torch.arange(2, 1001)
+    assert torch.equal(large[2:], LINEAR.beta[2:])
+    assert torch.equal(small[2:], posterior_variance(LINEAR, t, t - 1))
+    for table in (large, small):
+        assert table[1].item() == pytest.approx(GOLDEN["s_code_var"], rel=RTOL)
+    assert bound.fixed_variance(LINEAR, "large", first=0.1)[1] == 0.1
+    with pytest.raises(ValueError, match="kind"):
+        bound.fixed_variance(LINEAR, "medium")
+
+
+@pytest.mark.parametrize(
+    "row", GOLDEN["gauss"], ids=lambda r: f"{r['lam']}-{r['mode']}"
+)
+def test_all_terms_of_a_gaussian(row):
+    lam, noise = row["lam"], LINEAR.noise_variance
+    mmse = lam * noise / (lam * LINEAR.alpha_bar + noise)
+    if row["mode"] == "opt":
+        variance = torch.zeros(1001, dtype=torch.float64)
+        t = torch.arange(2, 1001)
+        variance[t] = bound.best_variance(LINEAR, t, mmse[t])
+        variance[1] = mmse[1]
+    else:
+        variance = bound.fixed_variance(LINEAR, row["mode"])
+    terms = bound.all_terms(LINEAR, lam, mmse, variance)
+    assert terms.shape == (1001,)
+    assert terms[0].item() == pytest.approx(row["L_0"], rel=RTOL)
+    assert terms[1:-1].sum().item() == pytest.approx(row["sumKL"], rel=RTOL)
+    assert terms[-1].item() == pytest.approx(row["L_T"], rel=RTOL)
+    assert terms.sum().item() == pytest.approx(row["total"], rel=RTOL)
+    assert bound.all_terms(LINEAR, lam, mmse, variance, L_0=0.25)[0] == 0.25
+
+
+@pytest.mark.parametrize("kind", ["large", "small"])
+def test_image_terms_are_the_kl_of_two_gaussians(kind):
+    """Against torch.distributions, for a denoiser that is no optimum."""
+    noise = gaussian_noise(torch.Generator().manual_seed(0))
+    x0, eps = noise(torch.zeros(2, 5, 3, 4, 4, dtype=torch.float64))
+    t, table = torch.tensor([2, 3, 100, 500, 1000]), bound.fixed_variance(LINEAR, kind)
+
+    def denoise(x, sigma):
+        return 0.3 * x + sigma.reshape(-1, 1, 1, 1).tanh()
+
+    got = bound.image_terms(denoise, x0, t, LINEAR, lambda x: eps, table)
+    xt = diffuse(x0, t, LINEAR, eps)
+    x0_hat = denoise(
+        xt / LINEAR.alpha_bar[t].sqrt()[:, None, None, None], LINEAR.sigma[t]
+    )
+    tilde = posterior_variance(LINEAR, t, t - 1)
+    q, p = (
+        torch.distributions.Normal(
+            posterior_mean(x, xt, t, LINEAR), v.sqrt()[:, None, None, None]
+        )
+        for x, v in ((x0, tilde), (x0_hat, table[t]))
+    )
+    expected = torch.distributions.kl_divergence(q, p).flatten(1).mean(1)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_image_terms_at_one_are_the_decoder():
+    x0 = torch.randint(256, (4, 3, 5, 5), generator=torch.Generator().manual_seed(1))
+    x0, table = x0.float() / 127.5 - 1, bound.fixed_variance(LINEAR)
+    t = torch.tensor([1, 700, 1, 1])
+    shift = 1.5 / 127.5  # the answer is one and a half grey levels too bright
+    got = bound.image_terms(
+        lambda x, sigma: x0 + shift, x0, t, LINEAR, torch.zeros_like, table
+    )
+    log = bound.decoder_log_likelihood(
+        x0.double(), (x0 + shift).double(), GOLDEN["s_code"]
+    )
+    expected = -log.flatten(1).mean(1)
+    torch.testing.assert_close(got[t == 1], expected[t == 1], rtol=1e-9, atol=0)
+    alone = bound.image_terms(
+        lambda x, sigma: x0 + shift, x0, 700, LINEAR, torch.zeros_like, table
+    )
+    assert got[1] == alone[1]
+
+
+def test_image_terms_average_to_the_term_of_a_gaussian():
+    """Images from N(0, lam), their Wiener filter: the mean is the closed form."""
+    lam, noise = 0.25, gaussian_noise(torch.Generator().manual_seed(2))
+    x0 = lam**0.5 * noise(torch.zeros(400, 1, 16, 16))
+    wiener = Wiener(torch.zeros(256), lam * torch.eye(256))
+    table = bound.fixed_variance(LINEAR)
+    for t in (2, 100, 500, 900):
+        got = bound.image_terms(wiener, x0, t, LINEAR, noise, table)
+        mmse = wiener.expected_error(LINEAR.sigma[t]) / 256
+        expected = bound.step_kl(LINEAR, t, mmse, table[t]).item()
+        spread = got.std().item() / 400**0.5
+        assert got.mean().item() == pytest.approx(expected, abs=4 * spread)
+
+
+def test_image_terms_at_one_average_to_the_code_length_of_a_gaussian():
+    """Bins much narrower than sigma_1: a mass is the density times the bin."""
+    noise = gaussian_noise(torch.Generator().manual_seed(3))
+    x0 = ((0.25 * noise(torch.zeros(200, 1, 16, 16))).clamp(-0.98, 0.98) + 1) * 127.5
+    x0 = x0.round() / 127.5 - 1
+    variance = bound.fixed_variance(LINEAR, first=0.25**2)
+    got = bound.image_terms(lambda x, s: x0 * 0, x0, 1, LINEAR, noise, variance)
+    density = bound.gaussian_decoder(x0.double().square().mean(), 0.25**2)
+    expected = density.item() - math.log(2 * bound.HALF_BIN)
+    assert got.mean().item() == pytest.approx(expected, abs=1e-4)
