@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import artifacts
 from helpers.schedules import Schedule
@@ -63,7 +64,8 @@ def load_unet(name: str) -> UNet:
     path = f"weights/{name}.safetensors"
     weights = {k: v.float() for k, v in artifacts.load(path).items()}
     net = UNet(**artifacts.manifest()[path]["parameters"]["net"])
-    return load_weights(net, weights).requires_grad_(False).eval()
+    net = load_weights(net, weights).requires_grad_(False).eval()
+    return net.to(memory_format=torch.channels_last)  # faster on a CPU
 
 
 def parameters(net: nn.Module) -> int:
@@ -74,3 +76,38 @@ def parameters(net: nn.Module) -> int:
 def rounded(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
     """The weights of a net in half the bytes, as they are shipped."""
     return {name: value.to(dtype) for name, value in net.state_dict().items()}
+
+
+@torch.no_grad()
+def macs(net: UNet) -> dict[str, int]:
+    """Multiplications (with their additions) of one image, by part of the net.
+
+    Keys `time`, `head`, `down.0`, ..., `middle`, `up.0`, ..., `tail`; both products of
+    self-attention count. On device "meta" nothing is computed.
+    """
+    size, C = net.config["image_size"], net.config["in_channels"]
+    weight = net.head.weight
+    x = torch.zeros(1, C, size, size, dtype=weight.dtype, device=weight.device)
+    with FlopCounterMode(display=False) as counter:
+        net(x, 1)
+    counts, found = counter.get_flop_counts(), dict.fromkeys(parts(net).values(), 0)
+    for module, part in parts(net).items():
+        found[part] += sum(counts.get(f"UNet.{module}", {}).values()) // 2
+    if sum(found.values()) != counter.get_total_flops() // 2:
+        raise RuntimeError("the parts of the net do not add up to the whole")
+    return found
+
+
+def parts(net: UNet) -> dict[str, str]:
+    """Each module that the net calls, in order, and the part it belongs to."""
+    owner = {"time": "time", "head": "head"}
+
+    def add(way):
+        for l, level in enumerate(getattr(net, way)):
+            names = [f"stages.{i}" for i in range(len(level.stages))]
+            owner.update({f"{way}.{l}.{n}": f"{way}.{l}" for n in [*names, "resize"]})
+
+    add("down")
+    owner.update({f"middle.{i}": "middle" for i in range(len(net.middle))})
+    add("up")
+    return owner | {"tail": "tail"}

@@ -134,9 +134,10 @@ class UNet(nn.Module):
         The net sees t - 1, the count from 0 of the authors' code, so that its weights
         fit. t may be real: an analytic noise level between two steps.
         """
-        t = torch.as_tensor(t, device=xt.device)
+        t = torch.as_tensor(t)
         self.check_input(xt, t)
-        code = timestep_embedding(t.expand(len(xt)) - 1, self.config["channels"])
+        t = t.to(xt.device).expand(len(xt))
+        code = timestep_embedding(t - 1, self.config["channels"])
         emb = self.time(code.to(self.head.weight.dtype))
         maps = [self.head(xt)]
         for level in self.down:
