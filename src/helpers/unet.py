@@ -52,7 +52,7 @@ class UNet(nn.Module):
     groups: of each group normalisation. T: the largest timestep.
 
     ValueError if `image_size` cannot be halved once for each level after the first, or
-    if a number of channels is no multiple of `groups`.
+    if `channels` is odd, below 4 or no multiple of `groups`.
     """
 
     def __init__(
@@ -112,10 +112,11 @@ class UNet(nn.Module):
                 f"image_size must be a multiple of {2**halvings}, so that it can be"
                 f" halved {halvings} times, not {size}"
             )
-        if self.config["channels"] % groups:
+        channels = self.config["channels"]
+        if channels < 4 or channels % 2 or channels % groups:
             raise ValueError(
-                f"channels must be a multiple of groups = {groups},"
-                f" not {self.config['channels']}"
+                "channels must be even, at least 4 and a multiple of groups ="
+                f" {groups}, not {channels}"
             )
 
     def check_input(self, xt: Tensor, t: Tensor) -> None:

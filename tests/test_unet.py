@@ -1,0 +1,252 @@
+"""The U-Net: as large as DDPM's, the same function as a peer's, clear about errors."""
+
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.layers import timestep_embedding
+from helpers.unet import UNet
+
+SMALL = {
+    "image_size": 8,
+    "channels": 8,
+    "multipliers": (1, 2),
+    "blocks": 1,
+    "attention": (4,),
+    "groups": 4,
+}
+LARGE = {"image_size": 256, "multipliers": (1, 1, 2, 2, 4, 4), "dropout": 0.0}
+
+
+def randn(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def random(net):
+    """The net in float64, not training, with weights that are nowhere zero."""
+    for seed, p in enumerate(net.double().parameters()):
+        p.data = 0.2 * randn(*p.shape, seed=seed)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def net():
+    return random(UNet(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("config", "numbers", "products"),
+    [({}, 35_746_307, 6_221_856_768), (LARGE, 113_673_219, 248_513_757_184)],
+    ids=["CIFAR-10", "256 x 256"],
+)
+def test_ddpms_two_nets_to_the_last_parameter(config, numbers, products):
+    with torch.device("meta"):
+        net = UNet(**config)
+        x = torch.empty(1, 3, net.config["image_size"], net.config["image_size"])
+    assert sum(p.numel() for p in net.parameters()) == numbers
+    with FlopCounterMode(display=False) as counter:
+        net(x, 1)
+    assert counter.get_total_flops() == 2 * products
+
+
+def test_skips_of_the_cifar_net():
+    with torch.device("meta"):
+        net, x = UNet(), torch.empty(1, 3, 32, 32)
+    maps, emb = net.encode(x, 1)
+    sizes = [32, 32, 32, 16, 16, 16, 8, 8, 8, 4, 4, 4]
+    channels = [128] * 4 + [256] * 8
+    assert [m.shape for m in maps] == [(1, c, s, s) for c, s in zip(channels, sizes)]
+    assert sum(m.numel() for m in maps) == 618_496 and emb.shape == (1, 512)
+
+
+def test_forward_is_encode_then_decode(net):
+    x = randn(2, 3, 8, 8)
+    maps, emb = net.encode(x, 7)
+    assert torch.equal(net.decode(maps, emb), net(x, 7))
+    assert torch.equal(net.decode(maps, emb), net(x, 7))  # the maps are still there
+
+
+def test_the_decoder_needs_every_map(net):
+    maps, emb = net.encode(randn(1, 3, 8, 8), 7)
+    whole = net.decode(maps, emb)
+    for i in range(len(maps)):
+        without = [m if j != i else torch.zeros_like(m) for j, m in enumerate(maps)]
+        assert not torch.allclose(net.decode(without, emb), whole)
+
+
+def test_images_do_not_see_each_other(net):
+    x, t = randn(3, 3, 8, 8), torch.tensor([1, 500, 1000])
+    alone = torch.cat([net(x[i : i + 1], int(t[i])) for i in range(3)])
+    torch.testing.assert_close(net(x, t), alone)
+    assert net(x[:0], t[:0]).shape == (0, 3, 8, 8)
+
+
+def test_one_t_is_a_vector_of_it(net):
+    x = randn(2, 3, 8, 8)
+    assert torch.equal(net(x, 40), net(x, torch.tensor([40, 40])))
+    assert torch.equal(net(x, 40), net(x, torch.tensor(40.0)))
+    between = net(x, 40.5)
+    assert not torch.allclose(between, net(x, 40))
+    assert not torch.allclose(net(x, 40), net(x, 41))
+
+
+def test_the_first_output_is_zero_and_one_step_later_every_parameter_learns():
+    torch.manual_seed(0)
+    net = UNet(**SMALL)
+    x, target = randn(4, 3, 8, 8).float(), randn(4, 3, 8, 8, seed=1).float()
+    assert not net(x, 5).any()
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(3):  # the zeros: first the tail, then the branches, then the rest
+        optimiser.zero_grad()
+        (net(x, torch.tensor([1, 9, 99, 999])) - target).square().mean().backward()
+        optimiser.step()
+    without = {name for name, p in net.named_parameters() if not p.grad.any()}
+    assert not without
+
+
+def test_config_builds_the_same_net_again(net):
+    again = UNet(**net.config).double().eval()
+    again.load_state_dict(net.state_dict())
+    x = randn(1, 3, 8, 8)
+    assert torch.equal(again(x, 3), net(x, 3))
+    assert UNet(**{**SMALL, "attention": ()}).config["attention"] == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 9}, "image_size must be a multiple of 2.*not 9"),
+        ({"image_size": 0}, "image_size"),
+        ({"image_size": 28, "multipliers": (1, 2, 2, 2)}, "multiple of 8.*not 28"),
+        ({"channels": 10}, "multiple of groups = 4, not 10"),
+        ({"channels": 9, "groups": 3}, "channels must be even"),
+        ({"channels": 2, "groups": 1}, "at least 4"),
+    ],
+)
+def test_what_cannot_be_built(change, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**{**SMALL, **change})
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 16, 16), (3, 8, 8), (2, 3, 8)])
+def test_images_of_the_wrong_shape(net, shape):
+    with pytest.raises(ValueError, match=re.escape("expected images (B, 3, 8, 8)")):
+        net(randn(*shape), 1)
+
+
+@pytest.mark.parametrize("t", [0, 1001, -1, 0.5, float("nan"), [1, 2, 3], [[1], [2]]])
+def test_timesteps_that_do_not_exist(net, t):
+    with pytest.raises(ValueError, match=r"one per image, in 1, \.\.\., 1000"):
+        net(randn(2, 3, 8, 8), torch.tensor(t))
+
+
+# ours -> the name in diffusers 0.42
+NAMES = [
+    (r"^time\.0", "time_embedding.linear_1"),
+    (r"^time\.2", "time_embedding.linear_2"),
+    (r"^head", "conv_in"),
+    (r"^tail\.0", "conv_norm_out"),
+    (r"^tail\.2", "conv_out"),
+    (r"^middle\.(\d)\.attention", r"mid_block.attentions.\1"),
+    (r"^middle\.(\d)\.block", r"mid_block.resnets.\1"),
+    (r"^(down|up)\.(\d)\.resize", r"\1_blocks.\2.\1samplers.0"),
+    (r"^(down|up)\.(\d)\.stages\.(\d)\.attention", r"\1_blocks.\2.attentions.\3"),
+    (r"^(down|up)\.(\d)\.stages\.(\d)\.block", r"\1_blocks.\2.resnets.\3"),
+    (r"(resnets.*)\.time\.", r"\1.time_emb_proj."),
+    (r"shortcut", "conv_shortcut"),
+    (r"(attentions.*)\.norm\.", r"\1.group_norm."),
+    (r"(attentions.*)\.out\.", r"\1.to_out.0."),
+]
+
+
+def in_diffusers(weights):
+    """Our weights under the names, and in the shapes, of its UNet2DModel."""
+    renamed = {}
+    for name, value in weights.items():
+        for ours, theirs in NAMES:
+            name = re.sub(ours, theirs, name)
+        if "attentions" in name and value.ndim == 4:
+            value = value[:, :, 0, 0]
+        if ".qkv." in name:
+            for part, third in zip("qkv", value.chunk(3)):
+                renamed[name.replace("qkv", f"to_{part}")] = third
+        else:
+            renamed[name] = value
+    return renamed
+
+
+def peer(net):
+    """The UNet2DModel of diffusers with the layers and weights of `net`."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    c = net.config
+    sizes = [c["image_size"] // 2**i for i in range(len(c["multipliers"]))]
+    attend = ["Attn" * (size in c["attention"]) for size in sizes]
+    theirs = UNet2DModel(
+        sample_size=c["image_size"],
+        in_channels=c["in_channels"],
+        out_channels=c["in_channels"],
+        block_out_channels=[c["channels"] * m for m in c["multipliers"]],
+        layers_per_block=c["blocks"],
+        down_block_types=[f"{a}DownBlock2D" for a in attend],
+        up_block_types=[f"{a}UpBlock2D" for a in attend[::-1]],
+        attention_head_dim=None,  # one head
+        norm_num_groups=c["groups"],
+        norm_eps=1e-6,
+        dropout=c["dropout"],
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        downsample_padding=0,
+    ).double()
+    weights = in_diffusers(net.state_dict())
+    theirs.load_state_dict(weights)  # no tensor is missing or left over
+    return theirs.train(net.training)
+
+
+def with_our_sinusoids(theirs):
+    """Its own are float32, and right for small t only."""
+    C = theirs.config.block_out_channels[0]
+    theirs.time_proj.forward = lambda t: timestep_embedding(t, C)
+    return theirs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"blocks": 2, "multipliers": (1, 2, 2, 3), "image_size": 16},
+        {"attention": (8, 4), "in_channels": 1},
+    ],
+    ids=["small", "deep", "attention on both levels"],
+)
+def test_diffusers_computes_the_same(change, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    net = random(UNet(**{**SMALL, **change}))
+    theirs, C = peer(net), net.config["in_channels"]
+    x = randn(3, C, net.config["image_size"], net.config["image_size"])
+    early, t = torch.tensor([1, 2, 5]), torch.tensor([2, 500, 1000])
+    with torch.no_grad():
+        # it counts t from 0
+        torch.testing.assert_close(
+            net(x, early), theirs(x, early - 1).sample, rtol=1e-5, atol=1e-5
+        )
+        answer = with_our_sinusoids(theirs)(x, t - 1).sample
+        torch.testing.assert_close(net(x, t), answer, rtol=1e-10, atol=1e-10)
+
+
+def test_diffusers_has_the_same_gradients(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    net = random(UNet(**SMALL))
+    theirs, x, t = (
+        with_our_sinusoids(peer(net)),
+        randn(2, 3, 8, 8),
+        torch.tensor([3, 9]),
+    )
+    net(x, t).square().sum().backward()
+    theirs(x, t - 1).sample.square().sum().backward()
+    ours = in_diffusers({name: p.grad for name, p in net.named_parameters()})
+    for name, p in theirs.named_parameters():
+        torch.testing.assert_close(p.grad, ours[name], rtol=1e-9, atol=1e-9)
