@@ -21,7 +21,7 @@ from helpers.metrics import frechet_distance, jackknife, nearest
 from helpers.schedules import leading
 
 SEED = 0
-N = {"cpu": 1000, "cuda": 5000}  # samples behind each distance
+N = {"cpu": 500, "cuda": 5000}  # samples behind each distance
 SHOWN = 32  # samples of all 1000 steps
 BATCH = {"cpu": 100, "cuda": 1000}
 EYES = {"fashion_mnist": "fashion_mnist", "cifar10": "cifar10", "celeba32": "cifar10"}
