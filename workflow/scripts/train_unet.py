@@ -36,7 +36,7 @@ NET = {
     "cuda": {"channels": 32, "blocks": 2, "dropout": 0.1, "groups": 8},
 }
 MULTIPLIERS = {28: (1, 2, 4), 32: (1, 2, 4, 4)}
-STEPS = {"fashion_mnist": 3600, "cifar10": 2400, "celeba32": 1400}  # on a CPU
+STEPS = {"fashion_mnist": 3600, "cifar10": 1800, "celeba32": 1000}  # on a CPU
 SHORT = {"batch": 64, "lr": 1e-3, "warmup": 200, "decay": "cosine", "ema": 0.999}
 LONG = {"steps": 100_000, "batch": 256, "lr": 5e-4, "decay": "cosine"}
 
