@@ -182,3 +182,18 @@ def trailing(T: int, S: int) -> list[int]:
     if not 1 <= S <= T:
         raise ValueError(f"the number of steps S must be between 1 and {T}, not {S}")
     return [round(T - i * T / S) for i in range(S)]
+
+
+def between(schedule: Schedule, low: float, high: float, S: int) -> list[int]:
+    r"""S timesteps, equally spaced among those with low <= $\sigma_t$ <= high, falling.
+
+    So that a network trained with one schedule can be sampled with another, at the
+    noise levels that it knows. ValueError if there are fewer than S of them.
+    """
+    inside = ((schedule.sigma >= low) & (schedule.sigma <= high)).nonzero().flatten()
+    if not 1 <= S <= len(inside):
+        raise ValueError(
+            f"{len(inside)} timesteps have sigma in [{low:g}, {high:g}], not S = {S}"
+        )
+    pick = torch.linspace(len(inside) - 1, 0, S, dtype=torch.float64).round().long()
+    return inside[pick].tolist()

@@ -18,7 +18,7 @@ from helpers.artifacts import Experiment
 from helpers.classifier import features, load_classifier
 from helpers.forward import gaussian_noise
 from helpers.metrics import frechet_distance, jackknife, nearest
-from helpers.schedules import leading
+from helpers.schedules import between, leading
 
 SEED = 0
 N = {"cpu": 500, "cuda": 5000}  # samples behind each distance
@@ -28,6 +28,12 @@ EYES = {"fashion_mnist": "fashion_mnist", "cifar10": "cifar10", "celeba32": "cif
 HELD_OUT = 2000  # as in train_unet.py
 SWEEP = [(S, eta) for S in (5, 10, 20, 50) for eta in (0.0, 0.5, 1.0, "ddpm")]
 FEW = [(10, 0.0), (50, 0.0), (50, "ddpm")]
+OTHERS = {  # schedules to sample with; the nets were trained with the linear one
+    "linear": schedules.linear(),
+    "cosine": schedules.cosine(),
+    "sigmoid": schedules.sigmoid(),
+    "exponential": schedules.exponential(),
+}
 
 
 def halves(name, n):
@@ -38,21 +44,20 @@ def halves(name, n):
     return images[:half], images[half : half + n]
 
 
-def walk(denoise, xT, schedule, noise, S, eta):
+def walk(denoise, xT, schedule, noise, times, eta):
     """DDIM with this eta, or "ddpm": ancestral sampling with variance beta_t."""
-    times = leading(schedule.T, S)
     if eta == "ddpm":
         return sampling.ancestral(denoise, xT, schedule, noise, times)
     return sampling.ddim(denoise, xT, schedule, times, eta, noise)
 
 
 @torch.no_grad()
-def draw(denoise, like, schedule, n, batch, S, eta):
+def draw(denoise, like, schedule, n, batch, times, eta):
     """`n` samples; the same starts for every sampler."""
     noise = gaussian_noise(torch.Generator().manual_seed(SEED))
     xT = sampling.start(n, like.shape[1:], noise, like)
-    parts = tqdm(xT.split(batch), desc=f"S = {S}, eta = {eta}")
-    walks = (walk(denoise, x, schedule, noise, S, eta) for x in parts)
+    parts = tqdm(xT.split(batch), desc=f"S = {len(times)}, eta = {eta}")
+    walks = (walk(denoise, x, schedule, noise, times, eta) for x in parts)
     return torch.cat([sampling.last(steps).x0_hat for steps in walks]).clamp(-1, 1)
 
 
@@ -81,16 +86,26 @@ def main():
         reference, other = halves(name, n)
         like = fabric.to_device(other[:1])
         target = features(eyes, reference)
+
+        def score(schedule, times, eta):
+            samples = draw(denoise, like, schedule, n, batch, times, eta)
+            found = distance(samples, target, eyes)
+            print(len(times), eta, found, table["halves"], flush=True)
+            return found
+
         table = {"N": n, "reference": len(reference)}
         table["halves"] = distance(other, target, eyes)
-        table["S"], table["eta"], table["fcd"] = [], [], []
-        for S, eta in SWEEP if name == "fashion_mnist" else FEW:
-            samples = draw(denoise, like, schedule, n, batch, S, eta)
-            table["S"].append(S)
-            table["eta"].append(str(eta))
-            table["fcd"].append(distance(samples, target, eyes))
-            print(S, eta, table["fcd"][-1], table["halves"][0], flush=True)
-        shown = draw(denoise, like, schedule, SHOWN, SHOWN, schedule.T, "ddpm").cpu()
+        sweep = SWEEP if name == "fashion_mnist" else FEW
+        table["S"], table["eta"] = zip(*((S, str(eta)) for S, eta in sweep))
+        table["fcd"] = [score(schedule, leading(1000, S), eta) for S, eta in sweep]
+        if name == "fashion_mnist":
+            low, high = schedule.sigma[1].item(), schedule.sigma[-1].item()
+            table["schedules"] = {
+                label: score(grid, between(grid, low, high, 10), 0.0)
+                for label, grid in OTHERS.items()
+            }
+        every = leading(schedule.T, schedule.T)
+        shown = draw(denoise, like, schedule, SHOWN, SHOWN, every, "ddpm").cpu()
         training_images = data.load(name)
         for key, x in (("shown", shown), ("held_out", reference[:SHOWN])):
             table[f"nearest_{key}"] = nearest(x, training_images).distance[:, 0]
