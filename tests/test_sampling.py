@@ -7,6 +7,7 @@ from golden import GOLDEN, RTOL
 from helpers import forward, sampling, schedules
 from helpers.denoisers import Optimal, Wiener, clipped
 from helpers.forward import gaussian_noise, posterior_variance, step_variance
+from helpers.networks import denoiser
 from helpers.schedules import leading
 
 LINEAR = schedules.linear()
@@ -231,3 +232,85 @@ def test_eta_needs_noise_and_a_range():
     for eta in (0.5, 1.5, -0.1):
         with pytest.raises(ValueError, match="eta"):
             next(sampling.ddim(gaussian(1.0), number(1.0), LINEAR, [5, 1], eta))
+
+
+def toy_eps(xt, t):
+    """A nonlinear eps_theta(x_t, t); t counts from 1, one number or one per image."""
+    t = torch.as_tensor(t, dtype=xt.dtype).reshape(-1, 1, 1, 1)
+    return 0.9 * xt + 0.3 * torch.sin(3 * xt + t / 100) * (1.1 - t / 1000)
+
+
+def scheduler(name, S, monkeypatch, **options):
+    """A scheduler of diffusers for S steps, its tables in float64 like ours."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import diffusers
+
+    theirs = getattr(diffusers, name)(timestep_spacing="leading", **options)
+    theirs.set_timesteps(S)
+    assert [t + 1 for t in theirs.timesteps.tolist()] == leading(1000, S)
+    torch.testing.assert_close(
+        theirs.alphas_cumprod.double(), LINEAR.alpha_bar[1:], rtol=2e-5, atol=0
+    )
+    theirs.alphas_cumprod = LINEAR.alpha_bar[1:]
+    return theirs
+
+
+def agree(theirs, walk, xT, **options):
+    """Every step of the walk is the step that the scheduler makes, to 1e-7."""
+    xt, count = xT, 0
+    for step in walk:
+        assert step.t == theirs.timesteps[count] + 1
+        torch.testing.assert_close(step.xt, xt, rtol=1e-7, atol=1e-7)
+        eps = toy_eps(xt, step.t)
+        made = theirs.step(eps, step.t - 1, xt, **options)
+        torch.testing.assert_close(
+            step.x0_hat, made.pred_original_sample, rtol=1e-7, atol=1e-7
+        )
+        xt, count = made.prev_sample, count + 1
+    assert count == len(theirs.timesteps)
+    torch.testing.assert_close(step.x0_hat, xt, rtol=1e-7, atol=1e-7)
+
+
+def generators():
+    return (torch.Generator().manual_seed(7) for _ in range(2))
+
+
+XT = torch.randn(
+    4, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+)
+
+
+@pytest.mark.parametrize("S", [30, 200])
+@pytest.mark.parametrize("clip", [True, False], ids=["clipped", "not clipped"])
+@pytest.mark.parametrize("kind", ["small", "large"])
+def test_ancestral_sampling_agrees_with_diffusers(kind, clip, S, monkeypatch):
+    options = {"variance_type": f"fixed_{kind}", "clip_sample": clip}
+    theirs = scheduler("DDPMScheduler", S, monkeypatch, **options)
+    ours, other = generators()
+    walk = sampling.ancestral(
+        denoiser(toy_eps, LINEAR, clip),
+        XT,
+        LINEAR,
+        gaussian_noise(ours),
+        leading(1000, S),
+        TWO_VARIANCES[kind],
+    )
+    agree(theirs, walk, XT, generator=other)
+
+
+@pytest.mark.parametrize("S", [10, 50])
+@pytest.mark.parametrize("clip", [True, False], ids=["clipped", "not clipped"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_agrees_with_diffusers(eta, clip, S, monkeypatch):
+    theirs = scheduler("DDIMScheduler", S, monkeypatch, clip_sample=clip)
+    ours, other = generators()
+    walk = sampling.ddim(
+        denoiser(toy_eps, LINEAR, clip),
+        XT,
+        LINEAR,
+        leading(1000, S),
+        eta,
+        gaussian_noise(ours),
+    )
+    options = {"eta": eta, "generator": other, "use_clipped_model_output": clip}
+    agree(theirs, walk, XT, **options)

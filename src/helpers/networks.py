@@ -31,7 +31,7 @@ def denoiser(
         level = noise_level(sigma, x).double()
         if level.min() < low * (1 - 1e-6) or level.max() > high * (1 + 1e-6):
             raise ValueError(f"sigma must lie in [{low:.4g}, {high:.4g}], not {sigma}")
-        t = timestep(level.flatten(), schedule).to(x.device).expand(len(x))
+        t = timestep(level.flatten().cpu(), schedule).to(x.device).expand(len(x))
         x0_hat = x0_from_eps(x, net(from_sigma(x, sigma), t), sigma)
         return x0_hat.clamp(-1, 1) if clip else x0_hat
 

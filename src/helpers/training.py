@@ -56,8 +56,10 @@ class Recipe:
     def __post_init__(self):
         if self.decay not in ("constant", "cosine"):
             raise ValueError(f"decay is 'constant' or 'cosine', not {self.decay!r}")
-        if min(self.steps, self.batch) < 1 or min(self.lr, self.clip) <= 0:
+        if not all(v > 0 for v in (self.steps, self.batch, self.lr, self.clip)):
             raise ValueError("steps, batch, lr and clip must be above 0")
+        if not min(self.warmup, self.weight_decay, self.seed) >= 0:
+            raise ValueError("warmup, weight_decay and seed must not be below 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must lie in [0, 1), not {self.ema}")
 
@@ -102,7 +104,7 @@ def draw(images: Tensor, schedule: Schedule, recipe: Recipe, step: int) -> Draw:
 
 def simple_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
     r"""$L_{simple} = E \|\epsilon - \epsilon_\theta(x_t, t)\|^2$ a pixel (Eq. 14)."""
-    xt = diffuse(drawn.x0, drawn.t, schedule, drawn.eps)
+    xt = diffuse(drawn.x0, drawn.t.cpu(), schedule, drawn.eps)  # its tables' device
     return (drawn.eps - net(xt, drawn.t)).square().mean()
 
 
@@ -131,6 +133,12 @@ class Run:
 
     def __init__(self, net, schedule: Schedule, recipe: Recipe, fabric: Fabric):
         self.recipe, self.fabric, self.step, self.plain = recipe, fabric, 0, net
+        if recipe.batch % fabric.world_size:
+            raise ValueError(
+                f"batch must be a multiple of the {fabric.world_size} processes,"
+                f" not {recipe.batch}"
+            )
+        self.numbers = [math.nan] * 3  # loss, lr and grad_norm of the last update
         self.settings = {"recipe": asdict(recipe), "net": plain_values(net.config)}
         self.settings["schedule"] = {"beta": schedule.beta.tolist()}
         kind = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
@@ -148,9 +156,11 @@ class Run:
         step, recipe, fabric = self.step + 1, self.recipe, self.fabric
         self.optimiser.param_groups[0]["lr"] = lr = learning_rate(recipe, step)
         self.net.train()
-        with torch.random.fork_rng():  # dropout too follows from (seed, step)
+        devices = [fabric.device] if fabric.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # dropout too follows from (seed, step)
             torch.manual_seed(word(recipe, step, 1 + fabric.global_rank))
             value = loss(self.net, self.share(drawn), schedule)
+        self.optimiser.zero_grad()  # what an interrupted step left is not added
         fabric.backward(value)
         norm = fabric.clip_gradients(
             self.net, self.optimiser, max_norm=recipe.clip, error_if_nonfinite=False
@@ -162,16 +172,20 @@ class Run:
                 "The last checkpoint is good; a lower learning rate may help."
             )
         self.optimiser.step()
-        self.optimiser.zero_grad()
         average(self.ema, self.plain, recipe, step)
-        self.step = step
-        return State(step, value, lr, norm, self.plain, self.ema)
+        self.step, self.numbers = step, [value, lr, norm]
+        return self.state()
+
+    def state(self) -> State:
+        """Where the run is now."""
+        return State(self.step, *self.numbers, self.plain, self.ema)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
         content = io.BytesIO()
         parts = {name: getattr(self, name).state_dict() for name in PARTS}
-        torch.save({"step": self.step, "settings": self.settings, **parts}, content)
+        parts |= {"step": self.step, "numbers": self.numbers}
+        torch.save({"settings": self.settings, **parts}, content)
         if self.fabric.is_global_zero:
             with replacing(Path(path), content.getbuffer().nbytes) as file:
                 file.write(content.getbuffer())
@@ -181,7 +195,7 @@ class Run:
         """Go on from a checkpoint; ValueError if it is another run's, or not whole."""
         try:
             saved = torch.load(path, weights_only=True, map_location="cpu")
-            settings = saved["settings"]
+            settings, states = saved["settings"], {name: saved[name] for name in PARTS}
         except Exception as error:
             raise ValueError(
                 f"{path} is not a checkpoint that can be read ({error}); "
@@ -192,9 +206,10 @@ class Run:
                 f"{path} belongs to another run: {differs}. Use another path, "
                 "or delete it to start again."
             )
-        for name in PARTS:
-            getattr(self, name).load_state_dict(saved[name])
+        for name, state in states.items():
+            getattr(self, name).load_state_dict(state)
         self.step = saved["step"]
+        self.numbers = saved.get("numbers", self.numbers)
 
 
 PARTS = ("plain", "ema", "optimiser")
@@ -231,21 +246,24 @@ def train(
     """Algorithm 1; yields the `State` after each update, `recipe.steps` in all.
 
     `images` is (N, C, H, W) in [-1, 1], N >= 2. With `checkpoint`, a path, the run is
-    saved there every `every` updates and at the end, and goes on from there if the file
-    exists. Errors: ValueError for images or a checkpoint that do not fit, `Diverged`
-    when the loss is not finite; the file then holds the last good state.
+    saved there every `every` updates and at the end, once the caller is done with the
+    state, and goes on from there if the file exists; a run that was at its end yields
+    its last state once more. Errors: ValueError for images or a checkpoint that do not
+    fit, `Diverged` when the loss is not finite; the file then holds the last good
+    state.
     """
     if len(check_images(images)) < 2:
         raise ValueError(f"training needs at least 2 images, not {len(images)}")
     run = Run(net, schedule, recipe, fabric)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
+        if run.step == recipe.steps:
+            yield run.state()
     while run.step < recipe.steps:
         drawn = draw(images, schedule, recipe, run.step + 1)
-        state = run.update(drawn, schedule, loss)
+        yield run.update(drawn, schedule, loss)
         if checkpoint and (run.step % every == 0 or run.step == recipe.steps):
             run.save(checkpoint)
-        yield state
 
 
 def describe(fabric: Fabric) -> str:
