@@ -1,4 +1,4 @@
-"""FID and Inception Score of a shipped U-Net, where the weights of Inception can be had.
+"""FID and Inception Score of a shipped U-Net, where Inception's weights can be had.
 
     python workflow/scripts/inception.py cifar10
 
