@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from helpers import metrics
@@ -93,3 +95,50 @@ def test_bootstrap_is_seeded_and_takes_any_statistic():
 def test_bootstrap_refuses_too_little(bad):
     with pytest.raises(ValueError, match="two finite values"):
         metrics.bootstrap(bad, torch.Generator())
+
+
+def features_of(n, d=5, seed=0, scale=1.0):
+    mixing = randn(d, d, seed=99)
+    return scale * randn(n, d, seed=seed) @ mixing
+
+
+def test_frechet_distance_is_the_formula():
+    """Against SciPy's matrix square root."""
+    a, b = features_of(300), features_of(200, seed=1, scale=1.3) + 0.4
+    C_a, C_b = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    cross = np.trace(scipy.linalg.sqrtm(C_a @ C_b).real)
+    shift = (a.mean(0) - b.mean(0)).square().sum().item()
+    expected = shift + np.trace(C_a) + np.trace(C_b) - 2 * cross
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_is_a_distance():
+    a, b = features_of(300), features_of(200, seed=1)
+    there, back = metrics.frechet_distance(a, b), metrics.frechet_distance(b, a)
+    assert there == pytest.approx(back, rel=1e-9) and there > 0
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(a, a + 3) == pytest.approx(45, rel=1e-9)
+    flat = torch.ones(10, 3)  # no variance at all: rank 0
+    assert metrics.frechet_distance(flat, flat + 1) == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    "a, b", [((4, 3), (4, 2)), ((1, 3), (4, 3)), ((4,), (4,))], ids=str
+)
+def test_frechet_distance_refuses_what_has_no_covariance(a, b):
+    with pytest.raises(ValueError, match="features must be"):
+        metrics.frechet_distance(torch.ones(a), torch.ones(b))
+
+
+def test_jackknife_of_a_mean_is_the_standard_error():
+    values = randn(400)
+    interval = metrics.jackknife(lambda v: v.mean().item(), values, blocks=400 // 2)
+    error = values.std().item() / 20
+    assert interval.value == pytest.approx(values.mean().item())
+    assert interval.high - interval.value == pytest.approx(1.96 * error, rel=0.1)
+    assert interval.value - interval.low == pytest.approx(1.96 * error, rel=0.1)
+
+
+def test_jackknife_needs_two_values_a_block():
+    with pytest.raises(ValueError, match="at least 40 values"):
+        metrics.jackknife(torch.mean, randn(39))

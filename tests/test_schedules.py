@@ -143,3 +143,17 @@ def test_spacings():
     for spacing in (schedules.leading, schedules.trailing):
         with pytest.raises(ValueError, match="between 1 and 1000"):
             spacing(1000, 0)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid", "exponential"])
+def test_steps_between_two_noise_levels(name):
+    linear, other = schedules.linear(), getattr(schedules, name)()
+    low, high = linear.sigma[1].item(), linear.sigma[-1].item()
+    times = schedules.between(other, low, high, 10)
+    sigma = other.sigma[times]
+    assert len(times) == 10 and times == sorted(times, reverse=True)
+    assert bool((sigma >= low).all()) and bool((sigma <= high).all())
+    inside = (other.sigma >= low) & (other.sigma <= high)
+    assert times[0] == inside.nonzero().max() and times[-1] == inside.nonzero().min()
+    with pytest.raises(ValueError, match="timesteps have sigma in"):
+        schedules.between(other, low, high, 1001)
