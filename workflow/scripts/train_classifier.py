@@ -19,7 +19,7 @@ from helpers.classifier import Classifier, accuracy
 from helpers.networks import parameters, rounded
 
 SEED = 0
-EPOCHS = {"fashion_mnist": 3, "cifar10": 6}
+EPOCHS = {"fashion_mnist": 2, "cifar10": 3}
 BATCH, LR = 128, 2e-3
 
 
