@@ -8,7 +8,7 @@ from golden import GOLDEN, RTOL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import forward, schedules
+from helpers import forward, schedules, targets
 
 LINEAR = schedules.linear()
 
@@ -120,3 +120,16 @@ def test_wrong_number_of_timesteps():
         forward.diffuse(
             randn(3, 1, 2, 2), torch.tensor([1, 2]), LINEAR, randn(3, 1, 2, 2)
         )
+
+
+@pytest.mark.parametrize("t", [-1, 1001, 2.5, torch.tensor([3, -1])], ids=str)
+def test_a_timestep_outside_the_schedule(t):
+    """A table would answer t = -1 with T."""
+    x = randn(2, 1, 2, 2)
+    for use in (
+        lambda: forward.diffuse(x, t, LINEAR, x),
+        lambda: forward.step(x, t, LINEAR, x),
+        lambda: targets.to_sigma(x, t, LINEAR),
+    ):
+        with pytest.raises(ValueError, match=r"whole number in 0, \.\.\., 1000"):
+            use()

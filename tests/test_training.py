@@ -13,7 +13,8 @@ from lightning_fabric import Fabric
 
 from helpers import schedules, training
 from helpers.data import load
-from helpers.training import Diverged, Recipe, draw, learning_rate, simple_loss, train
+from helpers.recipe import Recipe, learning_rate
+from helpers.training import Diverged, draw, simple_loss, train
 from helpers.unet import UNet
 
 LINEAR = schedules.linear()
@@ -228,6 +229,14 @@ def test_a_checkpoint_of_another_run(tmp_path, recipe, net, schedule, message):
     with pytest.raises(ValueError, match=f"another run: {message}") as error:
         next(train(net(), images(), schedule, recipe, fabric(), file))
     assert str(file) in str(error.value) and file.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_images(tmp_path):
+    file = tmp_path / "run.ckpt"
+    run(checkpoint=file)
+    for other in (images()[:-1], -images()):
+        with pytest.raises(ValueError, match=r"another run: images\."):
+            next(train(small_net(), other, LINEAR, TINY, fabric(), file))
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b""])

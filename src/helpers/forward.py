@@ -47,7 +47,11 @@ def gaussian_noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
 
 
 def step(x_prev: Tensor, t: int | Tensor, schedule: Schedule, eps: Tensor) -> Tensor:
-    r"""$x_t = \sqrt{1 - \beta_t} x_{t-1} + \sqrt{\beta_t} \epsilon$ (Eq. 2)."""
+    r"""$x_t = \sqrt{1 - \beta_t} x_{t-1} + \sqrt{\beta_t} \epsilon$ (Eq. 2).
+
+    ValueError unless 0 <= t <= T.
+    """
+    schedule.check(t)
     keep, add = schedule.alpha[t].sqrt(), schedule.beta[t].sqrt()
     return per_image(keep, x_prev) * x_prev + per_image(add, x_prev) * eps
 
@@ -55,8 +59,10 @@ def step(x_prev: Tensor, t: int | Tensor, schedule: Schedule, eps: Tensor) -> Te
 def diffuse(x0: Tensor, t: int | Tensor, schedule: Schedule, eps: Tensor) -> Tensor:
     r"""A draw of $q(x_t | x_0)$ (Eq. 4) from the noise `eps` (B, C, H, W).
 
-    $x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t} \epsilon$
+    $x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t} \epsilon$. ValueError
+    unless 0 <= t <= T.
     """
+    schedule.check(t)
     keep, add = schedule.alpha_bar[t].sqrt(), schedule.noise_variance[t].sqrt()
     return per_image(keep, x0) * x0 + per_image(add, x0) * eps
 

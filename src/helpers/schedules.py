@@ -36,6 +36,15 @@ class Schedule:
         """Number of forward steps."""
         return len(self.beta) - 1
 
+    def check(self, t: int | Tensor) -> None:
+        """ValueError unless each t is a whole number in 0, ..., T.
+
+        A table would take t = -1 for T, without a word.
+        """
+        t = torch.as_tensor(t)
+        if t.is_floating_point() or not bool(((t >= 0) & (t <= self.T)).all()):
+            raise ValueError(f"t must be a whole number in 0, ..., {self.T}, not {t}")
+
     @property
     def alpha(self) -> Tensor:
         r"""$\alpha_t = 1 - \beta_t$, shape (T + 1,)."""

@@ -30,8 +30,10 @@ def noise_level(sigma: float | Tensor, x: Tensor) -> Tensor:
 def to_sigma(xt: Tensor, t: int | Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     r"""From DDPM's $(x_t, t)$ to $(x, \sigma_t)$ with $x = x_t / \sqrt{\bar\alpha_t}$.
 
-    Returns x (B, C, H, W) and sigma, a float64 tensor, () or (B,).
+    Returns x (B, C, H, W) and sigma, a float64 tensor, () or (B,). ValueError unless
+    0 <= t <= T.
     """
+    schedule.check(t)
     return xt / per_image(schedule.alpha_bar[t].sqrt(), xt), schedule.sigma[t]
 
 

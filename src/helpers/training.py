@@ -12,11 +12,10 @@ import copy
 import io
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -25,43 +24,12 @@ from tqdm import tqdm
 from helpers.data import check_images
 from helpers.forward import diffuse
 from helpers.paths import replacing
+from helpers.recipe import Recipe, differences, learning_rate, plain_values, word
 from helpers.schedules import Schedule
 
 
 class Diverged(ArithmeticError):
     """The loss or its gradient is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The hyperparameters of a run; the defaults are those of Ho et al. 2020, App. B.
-
-    steps: updates in all. batch: images an update, over all processes together.
-    lr: learning rate after `warmup` updates; `decay` is "constant" or "cosine" (to 0).
-    weight_decay: above 0 it is AdamW, else Adam. clip: largest norm of the gradient.
-    ema: decay of the moving average of the weights. flips: mirror half of the images.
-    """
-
-    steps: int
-    batch: int = 128
-    lr: float = 2e-4
-    warmup: int = 5000
-    decay: str = "constant"
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.9999
-    flips: bool = True
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.decay not in ("constant", "cosine"):
-            raise ValueError(f"decay is 'constant' or 'cosine', not {self.decay!r}")
-        if not all(v > 0 for v in (self.steps, self.batch, self.lr, self.clip)):
-            raise ValueError("steps, batch, lr and clip must be above 0")
-        if not min(self.warmup, self.weight_decay, self.seed) >= 0:
-            raise ValueError("warmup, weight_decay and seed must not be below 0")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must lie in [0, 1), not {self.ema}")
 
 
 class Draw(NamedTuple):
@@ -81,11 +49,6 @@ class State(NamedTuple):
     grad_norm: float
     net: nn.Module
     ema: nn.Module
-
-
-def word(recipe: Recipe, *place: int) -> int:
-    """32 bits that follow from the seed and a place in the run, to seed a generator."""
-    return int(np.random.SeedSequence([recipe.seed, *place]).generate_state(1)[0])
 
 
 def draw(images: Tensor, schedule: Schedule, recipe: Recipe, step: int) -> Draw:
@@ -108,14 +71,6 @@ def simple_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
     return (drawn.eps - net(xt, drawn.t)).square().mean()
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then constant or half a cosine that ends at 0; step from 1."""
-    warm = min(1.0, step / recipe.warmup) if recipe.warmup else 1.0
-    if recipe.decay == "constant":
-        return recipe.lr * warm
-    return recipe.lr * warm * (1 + math.cos(math.pi * (step - 1) / recipe.steps)) / 2
-
-
 def average(ema: nn.Module, net: nn.Module, recipe: Recipe, step: int) -> None:
     """Move the smoothed weights towards the weights of the net.
 
@@ -131,7 +86,7 @@ def average(ema: nn.Module, net: nn.Module, recipe: Recipe, step: int) -> None:
 class Run:
     """A net in training: its weights, their average, the optimiser and the step."""
 
-    def __init__(self, net, schedule: Schedule, recipe: Recipe, fabric: Fabric):
+    def __init__(self, net, images, schedule: Schedule, recipe: Recipe, fabric: Fabric):
         self.recipe, self.fabric, self.step, self.plain = recipe, fabric, 0, net
         if recipe.batch % fabric.world_size:
             raise ValueError(
@@ -141,6 +96,8 @@ class Run:
         self.numbers = [math.nan] * 3  # loss, lr and grad_norm of the last update
         self.settings = {"recipe": asdict(recipe), "net": plain_values(net.config)}
         self.settings["schedule"] = {"beta": schedule.beta.tolist()}
+        total = images.sum(dtype=torch.float64).item()
+        self.settings["images"] = {"shape": list(images.shape), "sum": total}
         kind = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
         optimiser = kind(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         self.ema = fabric.to_device(copy.deepcopy(net)).requires_grad_(False).eval()
@@ -215,24 +172,6 @@ class Run:
 PARTS = ("plain", "ema", "optimiser")
 
 
-def plain_values(config: dict) -> dict:
-    """The configuration as a checkpoint keeps it: tuples become lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
-
-
-def differences(saved: dict, ours: dict) -> str:
-    """What two settings disagree about: `recipe.lr 0.001, here 0.0002; ...`."""
-    found = []
-    for part in ours:
-        for key, value in ours[part].items():
-            there = saved.get(part, {}).get(key)
-            if there != value and key == "beta":
-                found.append("another noise schedule")
-            elif there != value:
-                found.append(f"{part}.{key} {there}, here {value}")
-    return "; ".join(found)
-
-
 def train(
     net: nn.Module,
     images: Tensor,
@@ -254,7 +193,7 @@ def train(
     """
     if len(check_images(images)) < 2:
         raise ValueError(f"training needs at least 2 images, not {len(images)}")
-    run = Run(net, schedule, recipe, fabric)
+    run = Run(net, images, schedule, recipe, fabric)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
         if run.step == recipe.steps:

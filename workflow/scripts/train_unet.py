@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from helpers import data, paths, schedules, training
 from helpers.artifacts import Experiment
 from helpers.networks import parameters, rounded
-from helpers.training import Recipe
+from helpers.recipe import Recipe, plain_values
 from helpers.unet import UNet
 
 SEED = 0
@@ -109,7 +109,7 @@ def main():
     drawn = training.draw(test, schedule, once, 0)
 
     sets = [f"{name}-train"] + [f"{name}-test"] * (name not in WITHOUT_TEST)
-    settings = {"net": training.plain_values(net.config), "recipe": vars(recipe)}
+    settings = {"net": plain_values(net.config), "recipe": vars(recipe)}
     settings |= {"training_images": len(images), "parameters": parameters(net)}
     machine = training.describe(fabric)
     with Experiment(__file__, SEED, sets, settings, machine, [name]) as experiment:
