@@ -67,14 +67,27 @@ def distance(samples, reference, eyes):
     return list(jackknife(lambda f: frechet_distance(f, reference), found))
 
 
+def sweep(name, score, schedule):
+    """FCD by number of steps and eta; for clothes also by the schedule of the walk."""
+    pairs = SWEEP if name == "fashion_mnist" else FEW
+    table = {"S": [S for S, _ in pairs], "eta": [str(eta) for _, eta in pairs]}
+    table["fcd"] = [score(schedule, leading(schedule.T, S), eta) for S, eta in pairs]
+    if name == "fashion_mnist":
+        low, high = schedule.sigma[1].item(), schedule.sigma[-1].item()
+        table["schedules"] = {
+            label: score(other, between(other, low, high, 10), 0.0)
+            for label, other in OTHERS.items()
+        }
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=EYES)
     name = parser.parse_args().name
     fabric = Fabric(devices=1)
     fabric.launch()
-    kind = fabric.device.type
-    n, batch = N[kind], BATCH[kind]
+    n, batch = N[fabric.device.type], BATCH[fabric.device.type]
 
     schedule, net = schedules.linear(), fabric.to_device(networks.load_unet(name))
     denoise = networks.denoiser(net, schedule, clip=True)
@@ -84,31 +97,19 @@ def main():
     machine = training.describe(fabric)
     with Experiment(__file__, SEED, sets, settings, machine, [name]) as experiment:
         reference, other = halves(name, n)
-        like = fabric.to_device(other[:1])
-        target = features(eyes, reference)
+        like, target = fabric.to_device(other[:1]), features(eyes, reference)
 
         def score(schedule, times, eta):
             samples = draw(denoise, like, schedule, n, batch, times, eta)
-            found = distance(samples, target, eyes)
-            print(len(times), eta, found, table["halves"], flush=True)
-            return found
+            return distance(samples, target, eyes)
 
         table = {"N": n, "reference": len(reference)}
         table["halves"] = distance(other, target, eyes)
-        sweep = SWEEP if name == "fashion_mnist" else FEW
-        table["S"], table["eta"] = zip(*((S, str(eta)) for S, eta in sweep))
-        table["fcd"] = [score(schedule, leading(1000, S), eta) for S, eta in sweep]
-        if name == "fashion_mnist":
-            low, high = schedule.sigma[1].item(), schedule.sigma[-1].item()
-            table["schedules"] = {
-                label: score(grid, between(grid, low, high, 10), 0.0)
-                for label, grid in OTHERS.items()
-            }
+        table |= sweep(name, score, schedule)
         every = leading(schedule.T, schedule.T)
         shown = draw(denoise, like, schedule, SHOWN, SHOWN, every, "ddpm").cpu()
-        training_images = data.load(name)
         for key, x in (("shown", shown), ("held_out", reference[:SHOWN])):
-            table[f"nearest_{key}"] = nearest(x, training_images).distance[:, 0]
+            table[f"nearest_{key}"] = nearest(x, data.load(name)).distance[:, 0]
         experiment.save(f"results/quality_{name}.json", table)
         pixels = torch.from_numpy(data.to_pixels(shown)).permute(0, 3, 1, 2)
         experiment.save(
