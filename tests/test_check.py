@@ -113,6 +113,8 @@ def test_fill(text, expected):
 def test_fill_names_what_is_missing():
     with pytest.raises(chapters.BadProject, match=r"here asks for \{\{ b \}\}.*: a"):
         weave.fill("{{ b }}", {"values": {"a": 1}}, "here")
+    with pytest.raises(chapters.BadProject, match="a field that is none"):
+        weave.fill("{{ a.0 }}", {"values": {"a": 1}}, "here")  # a typing error
 
 
 def test_modules_follow_imports():

@@ -15,6 +15,7 @@ import nbformat
 from chapters import BUILD
 
 FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)(?:\[(\d+)\])?(?::([^{}\s]+))?\s*\}\}")
+LEFT_OVER = re.compile(r"\{\{\s.{0,40}")
 POWER = re.compile(r"^(-?[\d.]+)e([+-]\d+)$")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -42,7 +43,10 @@ def fill(text, results, where) -> str:
         found = results["values"][key]
         return formatted(found if index is None else found[int(index)], spec)
 
-    return FIELD.sub(value, text)
+    filled = FIELD.sub(value, text)
+    if match := LEFT_OVER.search(filled):
+        raise chapters.BadProject(f"{where} has a field that is none: {match[0]}")
+    return filled
 
 
 def fill_tree(node, results, where):
