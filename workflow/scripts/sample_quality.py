@@ -27,6 +27,7 @@ BATCH = {"cpu": 100, "cuda": 1000}
 EYES = {"fashion_mnist": "fashion_mnist", "cifar10": "cifar10", "celeba32": "cifar10"}
 HELD_OUT = 2000  # as in train_unet.py
 SWEEP = [(S, eta) for S in (5, 10, 20, 50) for eta in (0.0, 0.5, 1.0, "ddpm")]
+SWEEP += [(200, 1.0)]
 FEW = [(10, 0.0), (50, 0.0)]
 OTHERS = {  # schedules to sample with; the nets were trained with the linear one
     "linear": schedules.linear(),
