@@ -94,3 +94,21 @@ def test_without_a_gpu_fid_says_why_not(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["inception.py", "cifar10"])
     inception.main()
     assert kept == {"results/inception_cifar10.json": {"skipped": why}}
+
+
+def test_training_uses_the_processes_of_torchrun(monkeypatch):
+    train = script("train_unet")
+    assert train.processes("32-true").world_size == 1
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "none",
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "2",
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "GROUP_RANK": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fabric = train.processes("32-true")
+    assert (fabric.world_size, fabric.global_rank) == (4, 3)

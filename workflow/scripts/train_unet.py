@@ -12,6 +12,7 @@ data/cache/.
 
 import argparse
 import json
+import os
 import time
 
 import torch
@@ -56,6 +57,16 @@ def recipe_for(name, device):
     if device == "cuda":
         return Recipe(**LONG, flips=flips, seed=SEED)
     return Recipe(STEPS[name], **SHORT, flips=flips, seed=SEED)
+
+
+def processes(precision):
+    """One process on one device, or those that torchrun has started."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    strategy = "ddp" if world > 1 else "auto"
+    return Fabric(
+        devices=local, num_nodes=world // local, strategy=strategy, precision=precision
+    )
 
 
 @torch.no_grad()
@@ -103,7 +114,7 @@ def main():
     parser.add_argument("name", choices=SETS)
     name = parser.parse_args().name
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = Fabric(precision="bf16-mixed" if device == "cuda" else "32-true")
+    fabric = processes("bf16-mixed" if device == "cuda" else "32-true")
     fabric.launch()
 
     torch.manual_seed(SEED)
