@@ -61,14 +61,37 @@ class Optimal:
         self.half_square = torch.cat([y.double().square().sum(1) / 2 for y in blocks])
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        means = [softmax_mean(self._blocks(*part)) for part in self._batches(x, sigma)]
+        means = [
+            softmax_mean((logits, y) for logits, y, _ in self._blocks(*part))
+            for part in self._batches(x, sigma)
+        ]
         return torch.cat(means).view_as(x)
+
+    def weights(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        r"""$w_n(x)$, the posterior probability of each training image, (B, N), float64.
+
+        All of them at once, for a batch that leaves room for B N numbers.
+        """
+        return torch.cat(list(self._weights(x, sigma)))
+
+    def draw(
+        self, x: Tensor, sigma: float | Tensor, generator: torch.Generator
+    ) -> Tensor:
+        r"""One posterior sample $x_0 \sim p(x_0 | x)$ for each x: a training image.
+
+        Exact, since the training set is all there is; their mean is `self(x, sigma)`.
+        """
+        picks = [
+            torch.multinomial(w.cpu(), 1, generator=generator)[:, 0]
+            for w in self._weights(x, sigma)
+        ]
+        return self.data[torch.cat(picks)].to(x)
 
     def effective_number(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         r"""$1/\sum_n w_n^2$, how many training images are behind a prediction, (B,)."""
         return torch.cat(
             [
-                effective_number(logits for logits, _ in self._blocks(*part))
+                effective_number(logits for logits, *_ in self._blocks(*part))
                 for part in self._batches(x, sigma)
             ]
         )
@@ -79,7 +102,7 @@ class Optimal:
         Its gradient is the score $(D(x; \sigma) - x) / \sigma^2$ (Tweedie's formula).
         """
         sums = [
-            torch.cat([logits for logits, _ in self._blocks(*part)], 1).logsumexp(1)
+            torch.cat([logits for logits, *_ in self._blocks(*part)], 1).logsumexp(1)
             for part in self._batches(x, sigma)
         ]
         N, D = len(self.data), self.data[0].numel()
@@ -96,8 +119,19 @@ class Optimal:
         rows = max(1, LOGITS // len(self.data))
         return zip(x.flatten(1).split(rows), variance.split(rows))
 
-    def _blocks(self, x: Tensor, variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits (B, n), float64, and images (n, D), for one block after the other."""
+    def _weights(self, x, sigma) -> Iterator[Tensor]:
+        """Weights (b, N) of a few noisy images at a time."""
+        for flat, variance in self._batches(x, sigma):
+            shape = (len(flat), len(self.data))
+            logits = torch.full(shape, -torch.inf, dtype=variance.dtype).to(x.device)
+            for part, _, index in self._blocks(flat, variance):
+                logits[:, index] = part
+            yield logits.softmax(dim=1)
+
+    def _blocks(self, x: Tensor, variance: Tensor) -> Iterator[tuple]:
+        """Logits (B, n), float64, images (n, D) and their place in the set (n,), for
+        one block after the other.
+        """
         blocks = self.data.flatten(1).split(self.chunk)
         half = self.half_square.to(x.device)
         score = torch.cat([(x @ y.to(x).T).double() for y in blocks], dim=1) - half
@@ -107,27 +141,29 @@ class Optimal:
         error = unit * (x.shape[1] * 2 * half.max() * square).sqrt()  # (B, 1)
         coarse = error > ROUNDING * variance  # (B, 1)
         floor = score.detach().amax(dim=1, keepdim=True) - NATS * variance - 2 * error
-        for y, part in zip(blocks, score.split(self.chunk, dim=1)):
+        places = torch.arange(len(self.data), device=x.device).split(self.chunk)
+        for y, part, index in zip(blocks, score.split(self.chunk, dim=1), places):
             logits, y = (part - square / 2) / variance, y.to(x)
             if bool(coarse.any()):
-                logits, y = _refine(logits, x, y, variance, part >= floor, coarse)
+                matter = part >= floor
+                keep = (matter | ~coarse).any(dim=0)
+                y, index, matter = y[keep], index[keep], matter[:, keep]
+                logits = _refine(logits[:, keep], x, y, variance, matter & coarse)
+                logits = torch.where(matter | ~coarse, logits, -torch.inf)
             if len(y):
-                yield logits, y
+                yield logits, y, index
 
 
-def _refine(logits, x, y, variance, matter, coarse) -> tuple[Tensor, Tensor]:
-    """Exact logits for the coarse rows; images that matter to no row are left out."""
-    keep = (matter | ~coarse).any(dim=0)
-    y, matter, logits = y[keep], matter[:, keep], logits[:, keep]
-    logits = torch.where(coarse, -torch.inf, logits)
-    rows, columns = (matter & coarse).nonzero(as_tuple=True)
+def _refine(logits, x, y, variance, pairs) -> Tensor:
+    """The logits with those of the marked pairs (B, n) computed from differences."""
+    rows, columns = pairs.nonzero(as_tuple=True)
     if not len(rows):
-        return logits, y
+        return logits
     exact = [
         -(x[r].double() - y[c].double()).square().sum(1) / (2 * variance[r, 0])
         for r, c in zip(rows.split(PAIRS), columns.split(PAIRS))
     ]
-    return logits.index_put((rows, columns), torch.cat(exact)), y
+    return logits.index_put((rows, columns), torch.cat(exact))
 
 
 class Wiener:

@@ -4,10 +4,10 @@
 
 writes data/weights/halves_N_HALF.safetensors and data/results/halves_N_HALF.json, the
 losses during training. The images are those of Fashion-MNIST at 14 x 14, each pixel the
-mean of four. Half a and half b share no image; a smaller choice from a half is part of a
-larger one. With N = 60000 the net sees both halves. Every net has the same number of weights,
-of updates and of images per update. Killed and started again, it goes on from the
-checkpoint in data/cache/.
+mean of four. Half a and half b share no image; a smaller choice from a half is part of
+a larger one; with N = 60000 the net sees both halves. Every net has the same number of
+weights, of updates and of images per update. Killed and started again, it goes on from
+the checkpoint in data/cache/.
 """
 
 import argparse
