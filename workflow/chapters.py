@@ -93,6 +93,12 @@ def modules(text) -> list[Path]:
     return sorted([HELPERS / f"{module}.py" for module in seen] + styles)
 
 
+def siblings(text, path) -> list[Path]:
+    """The scripts next to `path` from which a script takes something."""
+    names = re.findall(r"^from (\w+) import", text, re.MULTILINE)
+    return [p for p in (ROOT / path).parent.glob("*.py") if p.stem in names]
+
+
 def artifacts(name) -> list[Path]:
     """The files under `data/` that the chapter declares."""
     found = [ROOT / "data" / path for path in header(name).get("artifacts", [])]

@@ -1,0 +1,99 @@
+"""Nets on N images of two disjoint halves: their errors, and when they agree.
+
+    python workflow/scripts/generalisation.py
+
+writes data/results/generalisation.json from the weights of train_halves.py, on the same
+images (Fashion-MNIST at 14 x 14):
+(1) errors: mean squared error on noised training and test images against sigma, of the
+    net, the optimal denoiser and the Wiener filter with the same N images (half a);
+(2) agreement: samples of both halves from the same noise, by DDIM in 50 steps: their
+    correlation, the distance between them, and the distance of the samples of half a to
+    the N images of half a and to the N images of half b.
+"""
+
+import torch
+from tqdm import tqdm
+from train_halves import ALL, SETS, SIZES, chosen, small
+
+from helpers import networks, sampling, schedules
+from helpers.artifacts import Experiment
+from helpers.denoisers import Optimal, Wiener, clipped
+from helpers.forward import gaussian_noise
+from helpers.metrics import bootstrap, mse, nearest, pearson
+
+SEED = 0
+IMAGES = 256  # noised images for each sigma
+SAMPLES = 128
+SIGMAS = torch.logspace(-1.25, 1.5, 12, dtype=torch.float64).tolist()
+SCHEDULE = schedules.linear()
+
+
+def denoisers(training, N, half):
+    """The three of them, from the same images."""
+    net = networks.load_unet(f"halves_{N}_{half}")
+    return {
+        "optimal": Optimal(training),
+        "Wiener": clipped(Wiener.fit(training)),
+        "net": networks.denoiser(net, SCHEDULE, clip=True),
+    }
+
+
+def interval(values):
+    """Mean and 95 % interval over images or samples."""
+    generator = torch.Generator().manual_seed(SEED)
+    return list(bootstrap(values.double(), generator))
+
+
+@torch.no_grad()
+def errors(denoise, x0):
+    """Mean squared error at each sigma; the same noise for each denoiser."""
+    noise = gaussian_noise(torch.Generator().manual_seed(SEED))
+    return [interval(mse(denoise(x0 + s * noise(x0), s), x0)) for s in SIGMAS]
+
+
+@torch.no_grad()
+def samples(denoise, like):
+    """DDIM in 50 steps; the same starts for each denoiser."""
+    noise = gaussian_noise(torch.Generator().manual_seed(SEED))
+    xT = sampling.start(SAMPLES, like.shape[1:], noise, like)
+    times = schedules.leading(SCHEDULE.T, 50)
+    return sampling.last(sampling.ddim(denoise, xT, SCHEDULE, times)).x0_hat
+
+
+def agreement(a, b, images):
+    """How alike the samples of two halves are, and whose images they are close to."""
+    own, other = (nearest(a, y).distance[:, 0] for y in images)
+    return {
+        "pearson": interval(pearson(a, b)),
+        "between": interval(mse(a, b).sqrt() * 127.5),
+        "own": interval(own / a[0].numel() ** 0.5 * 127.5),
+        "other": interval(other / a[0].numel() ** 0.5 * 127.5),
+        "closer_to_own": interval((own < other).double()),
+    }
+
+
+def row(train, test, N):
+    """All numbers of one N, by denoiser."""
+    halves = "ab" if N < ALL else "a"
+    images = [chosen(train, N, half) for half in halves]
+    sides = [denoisers(y, N, half) for y, half in zip(images, halves)]
+    own, found = images[0][torch.arange(IMAGES) % N], {}
+    for label, denoise in sides[0].items():
+        found[label] = {"train": errors(denoise, own), "test": errors(denoise, test)}
+        if N < ALL:
+            drawn = [samples(side[label], test) for side in sides]
+            found[label] |= agreement(*drawn, images)
+    return found
+
+
+def main():
+    settings = {"images": IMAGES, "samples": SAMPLES, "sizes": list(SIZES)}
+    with Experiment(__file__, SEED, SETS, settings) as experiment:
+        train, test = small("train"), small("test")[:IMAGES]
+        table = {"N": list(SIZES), "sigma": SIGMAS}
+        table["rows"] = [row(train, test, N) for N in tqdm(SIZES)]
+        experiment.save("results/generalisation.json", table)
+
+
+if __name__ == "__main__":
+    main()
