@@ -93,10 +93,15 @@ def modules(text) -> list[Path]:
     return sorted([HELPERS / f"{module}.py" for module in seen] + styles)
 
 
-def siblings(text, path) -> list[Path]:
-    """The scripts next to `path` from which a script takes something."""
-    names = re.findall(r"^from (\w+) import", text, re.MULTILINE)
-    return [p for p in (ROOT / path).parent.glob("*.py") if p.stem in names]
+def scripts(path) -> list[Path]:
+    """An experiment's script and those next to it that it takes something from."""
+    todo, seen = [ROOT / path], []
+    while todo:
+        seen.append(todo.pop())
+        taken = re.findall(r"^from (\w+) import", seen[-1].read_text(), re.MULTILINE)
+        near = [p for p in seen[-1].parent.glob("*.py") if p.stem in taken]
+        todo += [p for p in near if p not in seen]
+    return seen
 
 
 def artifacts(name) -> list[Path]:
