@@ -51,12 +51,12 @@ class Nearest(NamedTuple):
 def nearest(x: Tensor, data: Tensor, k: int = 1, chunk: int = 4096) -> Nearest:
     r"""The k training images closest to each x in $\|x - y_n\|$.
 
-    A matrix product finds 4 k + 8 candidates, float64 differences rank them, so that
+    A matrix product finds a few more candidates, float64 differences rank them, so that
     the distance of an exact copy is exactly 0. ValueError unless 1 <= k <= N.
     """
     if not 1 <= k <= len(data):
         raise ValueError(f"k must be between 1 and {len(data)}, not {k}")
-    flat, wide = x.flatten(1), min(4 * k + 8, len(data))
+    flat, wide = x.flatten(1), min(4 * k + 8, k + 256, len(data))
     score = torch.cat(
         [
             y.double().square().sum(1) - 2 * (flat @ y.to(flat).T).double()

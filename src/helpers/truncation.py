@@ -11,12 +11,12 @@ and m. So a bound on m, from their distances alone, certifies the answer.
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from helpers.denoisers import NATS, Optimal, check_noisy
-from helpers.metrics import Nearest
 from helpers.search import Search
 from helpers.targets import noise_level
 
@@ -36,12 +36,21 @@ def missing_weight(distance: Tensor, sigma: float | Tensor, left: int) -> Tensor
     return (math.log(left) + logits[:, -1] - logits.logsumexp(dim=1)).sigmoid()
 
 
+class Certified(NamedTuple):
+    """An answer and how far it can be from that of all images."""
+
+    x0_hat: Tensor  # (B, C, H, W)
+    missing: Tensor  # (B,), the largest weight m of the images left out
+    error: Tensor  # (B,), the largest possible |D - D_k|
+
+
 class Truncated:
     """The posterior mean over the k nearest training images, as if these were all.
 
     A common shortcut (Lukoianov et al. 2025 keep 200). It is the optimal denoiser only
-    where the noise is small enough; `missing` and `error_bound` say how far off it may
-    be. `find(x, k)` is the search, `Search(data).nearest` unless given.
+    where the noise is small enough; `certified` says how far off it may be. `find(x,
+    k)` is the search, `Search(data).nearest` unless given. ValueError unless 1 <= k <=
+    N.
     """
 
     def __init__(self, data: Tensor, k: int = 200, find: Callable | None = None):
@@ -53,31 +62,29 @@ class Truncated:
         self.mu = flat.mean(dim=0)
         self.radius = max((y - self.mu).norm(dim=1).max() for y in flat.split(8192))
 
-    def _found(self, x: Tensor, sigma) -> Nearest:
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self.certified(x, sigma).x0_hat
+
+    def certified(self, x: Tensor, sigma: float | Tensor) -> Certified:
+        r"""The answer with its bounds.
+
+        The farthest image left out is at most $\|D_k - \mu\| + \max_n \|y_n - \mu\|$
+        away from the answer $D_k$.
+        """
         check_noisy(x, self.data.shape[1:])
         noise_level(sigma, x)
-        return self.find(x, self.k)
+        found = self.find(x, self.k)
+        answer = self._mean(x, sigma, found)
+        missing = missing_weight(found.distance, sigma, len(self.data) - self.k)
+        reach = (answer - self.mu.to(answer)).norm(dim=1) + self.radius
+        return Certified(answer.view_as(x), missing, missing * reach)
 
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        found = self._found(x, sigma)
+    def _mean(self, x, sigma, found) -> Tensor:
+        """The mean of the images found under their weights, (B, D)."""
         variance = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1, 1) ** 2
         weights = (-found.distance.square() / (2 * variance)).softmax(dim=1)  # (B, k)
         rows = zip(weights.to(x), found.index)
-        return torch.stack([w @ self.data[j].flatten(1) for w, j in rows]).view_as(x)
-
-    def missing(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """The largest weight m that the other images can have together, (B,)."""
-        found = self._found(x, sigma)
-        return missing_weight(found.distance, sigma, len(self.data) - self.k)
-
-    def error_bound(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        r"""The largest possible $\|D - D_k\|$, (B,): m times the farthest image.
-
-        The farthest is at most $\|D_k - \mu\| + \max_n \|y_n - \mu\|$ away.
-        """
-        answer = self(x, sigma).flatten(1)
-        reach = ((answer - self.mu.to(answer)).norm(dim=1) + self.radius).double()
-        return self.missing(x, sigma) * reach
+        return torch.stack([w @ self.data[j].flatten(1).to(x) for w, j in rows])
 
 
 class Pruned:

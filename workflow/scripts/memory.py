@@ -94,12 +94,11 @@ def truncation_table(images, xT, schedule):
     table = {"k": list(KEPT), "t": times, "rms": [], "bound": [], "r2": []}
     for step in tqdm(walk, desc="truncated"):
         x, sigma = to_sigma(step.xt, step.t, schedule)
-        answers = [few[k](x, sigma) for k in KEPT]
-        bounds = [rms_levels(few[k].error_bound(x, sigma), images) for k in KEPT]
-        errors = [mse(a, step.x0_hat).sqrt() * 127.5 for a in answers]
+        found = [few[k].certified(x, sigma) for k in KEPT]
+        errors = [mse(f.x0_hat, step.x0_hat).sqrt() * 127.5 for f in found]
         table["rms"].append([e.median() for e in errors])
-        table["bound"].append([b.median() for b in bounds])
-        table["r2"].append([r2_score(a, step.x0_hat).mean() for a in answers])
+        table["bound"].append([rms_levels(f.error, images).median() for f in found])
+        table["r2"].append([r2_score(f.x0_hat, step.x0_hat).mean() for f in found])
     last = sampling.last(sampling.ddim(few[200], xT, schedule, times)).x0_hat
     ends = [nearest(x, images).index[:, 0] for x in (last, walk[-1].x0_hat)]
     table["same_end"] = (ends[0] == ends[1]).double().mean()
