@@ -70,29 +70,16 @@ def interval(values):
     return list(bootstrap(values.double(), generator))
 
 
-def optimal_errors(weights, images, x0, sizes):
-    """Mean squared errors with the first N training images, (sizes, 3)."""
-    rows = []
-    for N in sizes:
-        w = (weights[:, :N] / weights[:, :N].sum(dim=1, keepdim=True)).to(images)
-        answer = (w @ images[:N].flatten(1)).view_as(x0)
-        rows.append(interval(mse(answer, x0)))
-    return rows
-
-
 @torch.no_grad()
-def error_table(images, test, sizes, denoisers, noise):
+def error_table(images, test, denoisers, noise):
     """Errors by image set, denoiser and sigma, each with its interval."""
-    table, optimal = {"sigma": SIGMAS}, Optimal(images)
+    table = {"sigma": SIGMAS}
     for where, x0 in (("train", images[:IMAGES]), ("test", test)):
-        rows = {"optimal": [], **{label: [] for label in denoisers}}
-        for s in tqdm(SIGMAS, desc=where):
-            x = x0 + s * noise(x0)
-            weights = optimal.weights(x, s)
-            rows["optimal"].append(optimal_errors(weights, images, x0, sizes))
-            for label, denoise in denoisers.items():
-                rows[label].append(interval(mse(denoise(x, s), x0)))
-        table[where] = rows
+        noisy = [(x0 + s * noise(x0), s) for s in SIGMAS]
+        table[where] = {
+            label: [interval(mse(denoise(x, s), x0)) for x, s in noisy]
+            for label, denoise in tqdm(denoisers.items(), desc=where)
+        }
     return table
 
 
@@ -107,13 +94,14 @@ def main():
         images, _ = shuffled(name)
         test, sizes = data.load(name, "test", IMAGES), [*SIZES, len(images)]
         net = networks.load_unet(name)
-        denoisers = {
+        denoisers = {f"optimal_{N}": Optimal(images[:N]) for N in sizes}
+        denoisers |= {
             "Wiener": Wiener.fit(images),
             "net": networks.denoiser(net, schedules.linear(), clip=True),
         }
         table = {"N": sizes, "D": images[0].numel()}
         table["cones"] = cone_table(images, test, sizes, noise)
-        table["errors"] = error_table(images, test, sizes, denoisers, noise)
+        table["errors"] = error_table(images, test, denoisers, noise)
         experiment.save(f"results/gap_{name}.json", table)
 
 
