@@ -9,7 +9,7 @@ import yaml
 
 FIELDS = ["id", "source", "where", "statement", "chapter", "results", "verdict", "why"]
 VERDICTS = {"reproduced", "not reproduced", "unsupported", "false", "out of reach"}
-SOURCES = {"ho2020", "song2021ddim", "translation", "unet_article"}
+SOURCES = {"ho2020", "song2021ddim", "translation", "unet_article", "game_article"}
 CLAIMS = yaml.safe_load((chapters.ROOT / "data" / "claims.yml").read_text())
 REFERENCE = chapters.ROOT / "data" / "results" / "reference" / "laptop.json"
 
