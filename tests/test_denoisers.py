@@ -291,6 +291,46 @@ def test_no_image_gives_no_image(denoise):
     assert denoise(images(2)[:0], 0.5).shape == (0, *SHAPE)
 
 
+def test_no_training_image_is_an_error_and_one_is_the_answer():
+    for make, message in ((Optimal, "no image"), (Wiener.fit, "no image")):
+        with pytest.raises(ValueError, match=message):
+            make(images(5)[:0])
+        answer = make(images(1))(images(3, seed=1), 0.5)
+        torch.testing.assert_close(answer, images(1).expand(3, *SHAPE))
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.4, 30.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_the_posterior(sigma, dtype):
+    data, x = images(60, dtype=dtype), images(5, seed=1, dtype=dtype)
+    squares = (x.double()[:, None] - data.double()).flatten(2).square().sum(2)
+    expected = (-squares / (2 * sigma**2)).softmax(dim=1)
+    optimal = Optimal(data, 7)
+    weights = optimal.weights(x, sigma)
+    torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-9)
+    count = 1 / weights.square().sum(1)
+    torch.testing.assert_close(optimal.effective_number(x, sigma), count)
+
+
+def test_draws_are_training_images_as_often_as_their_weight():
+    data, x = images(20), images(1, seed=1)
+    optimal, n = Optimal(data), 20_000
+    generator = torch.Generator().manual_seed(0)
+    drawn = optimal.draw(x.expand(n, *SHAPE), 1.5, generator)
+    same = (drawn[:, None] == data).flatten(2).all(dim=2)  # (n, 20)
+    assert bool((same.sum(dim=1) == 1).all())
+    w = optimal.weights(x, 1.5)[0]
+    spread = (w * (1 - w) / n).sqrt()
+    assert bool(((same.double().mean(0) - w).abs() < 5 * spread + 1e-9).all())
+    assert w.max() < 0.9  # there was something to choose
+
+
+def test_draws_follow_the_generator_only():
+    optimal, x = Optimal(images(20)), images(4, seed=1)
+    a, b = (optimal.draw(x, 2.0, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(a, b)
+
+
 def test_clipped_is_a_denoiser():
     def loud(x, sigma):
         return 5 * x

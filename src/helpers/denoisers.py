@@ -55,7 +55,8 @@ class Optimal:
     """
 
     def __init__(self, data: Tensor, chunk: int = 8192):
-        check_images(data)
+        if not len(check_images(data)):
+            raise ValueError("the training set holds no image")
         self.data, self.chunk = data, chunk
         blocks = data.flatten(1).split(chunk)
         self.half_square = torch.cat([y.double().square().sum(1) / 2 for y in blocks])
