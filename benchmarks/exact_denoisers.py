@@ -7,7 +7,10 @@ The optimal denoiser needs two matrix products of the training set with the batc
 covariance needs one product of the training set with itself. Both are timed here
 against just these products, in turn, several times, on 3072-dimensional images of
 random levels (uniform levels: the cost does not depend on what the images show, except
-where the distances are refined, so CIFAR-10 is used when it is at hand).
+where the distances are refined, so CIFAR-10 is used when it is at hand). A walk of 50
+DDIM steps is timed against two products for each step. Then come the shortcuts: the
+pruned denoiser against the full one, which it must equal, and the search for the 200
+nearest by bounds, by one product, and by FAISS where it is installed.
 """
 
 import argparse
@@ -17,9 +20,11 @@ from pathlib import Path
 
 import torch
 
-from helpers import data
+from helpers import data, metrics, sampling, schedules
 from helpers.denoisers import Optimal
+from helpers.search import Search, faiss_nearest
 from helpers.streaming import Moments
+from helpers.truncation import Pruned
 
 SIGMAS = (0.002, 0.02, 0.2, 1.0, 2.0, 5.0, 20.0)
 
@@ -63,6 +68,43 @@ def forget_peak():
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def walk(optimal, x, steps):
+    """The last answer of DDIM from these starts."""
+    schedule = schedules.linear()
+    times = schedules.leading(schedule.T, steps)
+    return sampling.last(sampling.ddim(optimal, x, schedule, times)).x0_hat
+
+
+def shortcuts(x0, optimal, noisy, repeats):
+    """Pruned against full denoiser, and three ways to find the 200 nearest."""
+    start = time.perf_counter()
+    search = Search(x0)
+    print(f"index for the search: {time.perf_counter() - start:.1f} s, once")
+    pruned = Pruned(x0, search)
+    find = {"bounds": search.nearest}
+    try:
+        find["FAISS"] = faiss_nearest(x0)
+    except ImportError:
+        print("FAISS is not installed")
+    for sigma in SIGMAS:
+        compare_shortcuts(noisy(sigma), sigma, pruned, optimal, find, repeats)
+
+
+def compare_shortcuts(x, sigma, pruned, optimal, find, repeats):
+    """One noise level of `shortcuts`."""
+    numbers = paired(lambda: pruned(x, sigma), lambda: optimal(x, sigma), repeats)
+    report(f"pruned / full, sigma {sigma:g}", numbers)
+    difference = (pruned(x, sigma) - optimal(x, sigma)).abs().max()
+    print(f"{'':32s} largest difference {difference:.1e}")
+    for name, nearest in find.items():
+        numbers = paired(
+            lambda f=nearest: f(x, 200),
+            lambda: metrics.nearest(x, optimal.data, 200),
+            repeats,
+        )
+        report(f"200 nearest, {name} / product", numbers)
+
+
 def report(name, numbers):
     ours, products, ratio, low, high = numbers
     print(
@@ -100,6 +142,18 @@ def main(n, batch, repeats):
     for sigma in SIGMAS:
         numbers = compare(x0[pick] + sigma * noise, sigma)
         report(f"optimal denoiser, sigma {sigma:g}", numbers)
+
+    start = torch.randn(batch, *x0.shape[1:], generator=generator)
+    forget_peak()
+    before = memory_gb("VmRSS")
+    numbers = paired(
+        lambda: walk(optimal, start, 50),
+        lambda: [two_products(start) for _ in range(50)],
+        max(1, repeats // 2),
+    )
+    report("DDIM, 50 steps", numbers)
+    print(f"memory beyond the data: {memory_gb('VmHWM') - before:.2f} GB")
+    shortcuts(x0, optimal, lambda sigma: x0[pick] + sigma * noise, repeats)
 
     def covariance(batch):
         moments = Moments()

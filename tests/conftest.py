@@ -16,6 +16,7 @@ settings.load_profile("book")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "book" / "_ext")]
+pytest_plugins = ["browser"]  # its fixtures: base, browser, visit
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,6 @@ def root() -> Path:
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that two workers end at about the same time."""
-    longest = ("test_pipeline.py", "test_survival.py", "test_site.py")
-    order = {name: place for place, name in enumerate(longest)}
+    longest = ("pipeline", "survival", "site", "explorers")
+    order = {f"test_{name}.py": place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.name, len(longest)))

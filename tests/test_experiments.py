@@ -14,7 +14,10 @@ LINEAR = schedules.linear()
 
 
 def script(name):
+    """A script as a module; scripts may take things from each other."""
     path = paths.ROOT / "workflow" / "scripts" / f"{name}.py"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -112,3 +115,43 @@ def test_training_uses_the_processes_of_torchrun(monkeypatch):
         monkeypatch.setenv(name, value)
     fabric = train.processes("32-true")
     assert (fabric.world_size, fabric.global_rank) == (4, 3)
+
+
+def test_fates_are_probabilities_of_two_draws():
+    """P(same image) and P(same class) of a training set, by hand."""
+    weights = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1])
+    found = script("memory").fates(weights, labels, [1, 2, 3])
+    expected = [[1.0, 1.0], [5 / 9, 5 / 9], [0.375, 0.5]]
+    torch.testing.assert_close(found.double(), torch.tensor(expected).double())
+
+
+def test_halves_share_no_image_and_grow():
+    halves = script("train_halves")
+    images = torch.arange(halves.ALL).view(-1, 1, 1, 1)
+    a, b = (set(halves.chosen(images, 30_000, h).flatten().tolist()) for h in "ab")
+    assert not a & b and len(a | b) == halves.ALL
+    for N in halves.SIZES[:-2]:
+        assert set(halves.chosen(images, N, "a").flatten().tolist()) < a
+    assert len(set(halves.chosen(images, halves.ALL, "a").flatten().tolist())) == 60_000
+
+
+def test_closest_is_the_smallest_squared_distance():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(50, 1, 4, 4, generator=generator)
+    x = torch.randn(6, 1, 4, 4, generator=generator)
+    found = script("gap").closest(x, images, [1, 20, 50])
+    squares = (x[:, None] - images).double().flatten(2).square().sum(2)
+    expected = torch.stack([squares[:, :N].amin(dim=1) for N in (1, 20, 50)])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_agreement_of_a_copy_with_itself():
+    generator = torch.Generator().manual_seed(0)
+    own = torch.rand(40, 1, 4, 4, generator=generator)
+    other = torch.rand(40, 1, 4, 4, generator=generator)
+    found = script("generalisation").agreement(own[:10], own[:10], (own, other))
+    assert found["pearson"][0] == pytest.approx(1, abs=1e-6)
+    assert found["between"][0] == found["own"][0] == 0
+    assert found["closer_to_own"] == [1.0, 1.0, 1.0]
+    assert found["other"][0] > 10

@@ -1,0 +1,115 @@
+"""A browser that can reach nothing but the built site, for the tests of its pages."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+
+import chapters
+import pytest
+from playwright.sync_api import sync_playwright
+
+SITE = chapters.BUILD / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+NOISE = ("[PST]", "[togglebutton]")  # what the theme says of itself, not as an error
+# Contrast of text and paper for each visible element: [[ratio, its HTML], ...].
+CONTRAST = """
+(selector) => {
+  const rgb = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = c => { const [r, g, b] = rgb(c).map(v => { v /= 255;
+    return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b };
+  const paper = e => { for (; e; e = e.parentElement) {
+    const c = getComputedStyle(e).backgroundColor, v = rgb(c);
+    if (v.length < 4 || v[3] > 0.99) return c } return 'rgb(255, 255, 255)' };
+  return [...document.querySelectorAll(selector)].filter(e => e.offsetParent
+      || e.ownerSVGElement || e.tagName == 'svg').map(e => {
+    const a = light(getComputedStyle(e).color), b = light(paper(e));
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05),
+            e.outerHTML.slice(0, 80)] });
+}
+"""
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def base():
+    """The address of the built site, served on this machine."""
+    assert (SITE / "index.html").exists(), "no site: run `make book` first"
+    handler = functools.partial(Silent, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have Chromium, and there is none")
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A browser tab that blocks and counts whatever leaves the site."""
+
+    def __init__(self, browser, base, width=1300, scheme="light", **context):
+        size = {"width": width, "height": 900}
+        self.context = browser.new_context(
+            viewport=size, color_scheme=scheme, **context
+        )
+        self.base, self.trouble = base, []
+        self.tab = self.context.new_page()
+        self.context.route("**/*", self.only_local)
+        self.tab.on("console", self.hear)
+        self.tab.on("pageerror", lambda e: self.trouble.append(f"error {e}"))
+        self.tab.on("response", self.answer)
+        self.tab.on("requestfailed", lambda r: self.trouble.append(f"failed {r.url}"))
+
+    def only_local(self, route):
+        if route.request.url.startswith((self.base, "data:", "blob:")):
+            return route.continue_()
+        self.trouble.append(f"outside {route.request.url}")
+        return route.abort()
+
+    def hear(self, message):
+        if message.type in ("error", "warning") and not message.text.startswith(NOISE):
+            self.trouble.append(f"console {message.text}")
+
+    def answer(self, response):
+        if response.status >= 400:
+            self.trouble.append(f"{response.status} {response.url}")
+
+    def open(self, page, until="load"):
+        self.tab.goto(self.base + page, wait_until=until)
+        self.tab.wait_for_function(
+            "!document.querySelector('.math') ||"
+            " (window.MathJax && MathJax.startup && MathJax.startup.promise)"
+        )
+        self.tab.evaluate("window.MathJax?.startup?.promise?.then(() => 0)")
+        return self.tab
+
+
+@pytest.fixture
+def visit(browser, base):
+    opened = []
+
+    def make(**options):
+        opened.append(Visit(browser, base, **options))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.context.close()
