@@ -7,8 +7,8 @@ images (Fashion-MNIST at 14 x 14):
 (1) errors: mean squared error on noised training and test images against sigma, of the
     net, the optimal denoiser and the Wiener filter with the same N images (half a);
 (2) agreement: samples of both halves from the same noise, by DDIM in 50 steps: their
-    correlation, the distance between them, and the distance of the samples of half a to
-    the N images of half a and to the N images of half b.
+    correlation, the distance between them, and their distances to the N training images
+    of their own half and of the other one.
 """
 
 import torch
@@ -61,15 +61,29 @@ def samples(denoise, like):
 
 
 def agreement(a, b, images):
-    """How alike the samples of two halves are, and whose images they are close to."""
-    own, other = (nearest(a, y).distance[:, 0] for y in images)
+    """How alike the samples of two halves are, and whose images they are close to.
+
+    Some images are close to many samples, and they may lie in either half. So `own`,
+    `other` and `closer_to_own` are means over both halves: without any copying,
+    `closer_to_own` is one half, whatever the images.
+    """
+    distance = torch.stack(
+        [torch.stack([rms(x, y) for y in images]) for x in (a, b)]
+    )  # (samples of, images of, SAMPLES)
+    own = torch.stack([distance[0, 0], distance[1, 1]])
+    other = torch.stack([distance[0, 1], distance[1, 0]])
     return {
         "pearson": interval(pearson(a, b)),
         "between": interval(mse(a, b).sqrt() * 127.5),
-        "own": interval(own / a[0].numel() ** 0.5 * 127.5),
-        "other": interval(other / a[0].numel() ** 0.5 * 127.5),
-        "closer_to_own": interval((own < other).double()),
+        "own": interval(own.mean(dim=0)),
+        "other": interval(other.mean(dim=0)),
+        "closer_to_own": interval((own < other).double().mean(dim=0)),
     }
+
+
+def rms(x, images):
+    """Distance to the nearest image, root mean square grey levels."""
+    return nearest(x, images).distance[:, 0] / x[0].numel() ** 0.5 * 127.5
 
 
 def row(train, test, N):

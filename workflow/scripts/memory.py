@@ -11,8 +11,7 @@ writes data/results/memory_NAME.json:
 (2) truncated: what it changes to keep the nearest k images only, along DDIM walks of
     the optimal denoiser, with the certified bound.
 (3) walks: the distance of each prediction to the nearest training image, along DDIM
-    from the same starts, for the optimal denoiser and for the trained net; and whether
-    the nearest of equally many training and held-out images is a training image.
+    from the same starts, for the optimal denoiser and for the trained net.
 Numbers only.
 """
 
@@ -25,7 +24,7 @@ from helpers import data, networks, sampling, schedules
 from helpers.artifacts import Experiment
 from helpers.denoisers import Optimal, Wiener
 from helpers.forward import gaussian_noise
-from helpers.metrics import bootstrap, mse, nearest, r2_score
+from helpers.metrics import mse, nearest, r2_score
 from helpers.targets import to_sigma
 from helpers.truncation import Truncated
 
@@ -111,29 +110,17 @@ def quartiles(rows):
     return torch.stack([row.double().quantile(share) for row in rows], dim=1)
 
 
-def from_training(samples, training, held_out):
-    """Whether the nearest of equally many training and held-out images is the former,
-    as a share of the samples with its interval.
-    """
-    n = min(len(training), len(held_out))
-    distances = [nearest(samples, y[:n]).distance[:, 0] for y in (training, held_out)]
-    generator = torch.Generator().manual_seed(SEED)
-    return list(bootstrap((distances[0] < distances[1]).double(), generator))
-
-
 @torch.no_grad()
-def walk_table(denoise, xT, schedule, training, held_out):
+def walk_table(denoise, xT, schedule, training):
     """Distances to the nearest training image along DDIM in 50 steps."""
     times, rows = schedules.leading(schedule.T, 50), []
     steps = sampling.ddim(denoise, xT, schedule, times)
     for step in tqdm(steps, total=50, desc="walk"):
         rows.append(rms_levels(nearest(step.x0_hat, training).distance[:, 0], training))
-    last = step.x0_hat
     return {
         "t": times,
         "distance": quartiles(rows),
         "largest_last": rows[-1].max(),
-        "from_training": from_training(last, training, held_out),
     }
 
 
@@ -146,9 +133,9 @@ def main():
     with Experiment(__file__, SEED, sets, parameters, arguments=[name]) as experiment:
         noise = gaussian_noise(torch.Generator().manual_seed(SEED))
         schedule, (images, labels) = schedules.linear(), shuffled(name)
-        held_out = data.load(name, "test")
         xT = sampling.start(SAMPLES, images.shape[1:], noise, images)
-        ruler = nearest(held_out[:SAMPLES], images).distance[:, 0]
+        test = data.load(name, "test", SAMPLES)
+        ruler = nearest(test, images).distance[:, 0]
         table = {
             "D": images[0].numel(),
             "ruler": quartiles([rms_levels(ruler, images)]),
@@ -157,7 +144,7 @@ def main():
         table["truncated"] = truncation_table(images, xT, schedule)
         net = networks.denoiser(networks.load_unet(name), schedule, clip=True)
         for label, denoise in (("optimal", Optimal(images)), ("net", net)):
-            walk = walk_table(denoise, xT, schedule, images, held_out)
+            walk = walk_table(denoise, xT, schedule, images)
             table[f"walk_{label}"] = walk
         experiment.save(f"results/memory_{name}.json", table)
 
