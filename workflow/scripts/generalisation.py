@@ -7,7 +7,8 @@ images (Fashion-MNIST at 14 x 14):
 (1) errors: mean squared error on noised training and test images against sigma, of the
     net, the optimal denoiser and the Wiener filter with the same N images (half a);
 (2) agreement: samples of both halves from the same noise, by DDIM in 50 steps: their
-    correlation, the distance between them, and their distances to the N training images
+    correlation (and that of samples from different noise, as the ruler), the distance
+    between them, and their distances to the N training images
     of their own half and of the other one.
 """
 
@@ -74,6 +75,7 @@ def agreement(a, b, images):
     other = torch.stack([distance[0, 1], distance[1, 0]])
     return {
         "pearson": interval(pearson(a, b)),
+        "pearson_others": interval(pearson(a, b.roll(1, dims=0))),  # of other noise
         "between": interval(mse(a, b).sqrt() * 127.5),
         "own": interval(own.mean(dim=0)),
         "other": interval(other.mean(dim=0)),
