@@ -1,0 +1,112 @@
+"""Time of the exact posteriors of the board game, in Python and in the page.
+
+    python benchmarks/board_game.py [--games 40]
+
+Random games with 20 starts and 40 turns. Python: the last spin, the previous square,
+the start and the number of histories, with an empty cache; the goal is 50 ms. The
+browser (Chromium, and the built site): the explorer of chapter 7 with such a game, from
+a moved slider to a page that is laid out again; the goal is 16 ms. Times are processor
+times of the one thread that works, so that other programs disturb little.
+"""
+
+import argparse
+import functools
+import http.server
+import shutil
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from helpers import board
+
+SITE = Path(__file__).parents[1] / "_build" / "html"
+STARTS, TURNS = 20, 40
+
+
+def report(name, times, goal):
+    """Median, and the slowest of the games."""
+    median, worst = statistics.median(times), max(times)
+    print(f"{name:36s} median {median:6.1f} ms, worst {worst:6.1f} ms, goal {goal} ms")
+
+
+def python_times(games, rng):
+    """Milliseconds for all four answers about one game."""
+    times = []
+    for _ in range(games):
+        starts = rng.choice(200, STARTS, replace=False).tolist()
+        game = board.Game(board.uniform(starts))
+        square = int(board.play(game, TURNS, rng, 1)[0, -1])
+        board.spins.cache_clear()
+        begin = time.process_time()
+        for ask in (board.last_spin, board.previous, board.start, board.count):
+            ask(game, square, TURNS)
+        times.append(1000 * (time.process_time() - begin))
+    return times
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def explorer(browser, address):
+    """The explorer with 20 starts, and the slider of the turns at its end."""
+    tab = browser.new_page()
+    tab.goto(f"{address}/notebooks/07_board_game.html")
+    tab.get_by_role("button", name="20 starts in a row").click()
+    move = """turns => {
+      const slider = document.querySelector('.explorer input[type=range]');
+      slider.value = turns;
+      slider.dispatchEvent(new Event('input', {bubbles: true}));
+      document.body.offsetHeight;
+    }"""
+    tab.evaluate(move, TURNS)
+    return tab, move
+
+
+def browser_times(games):
+    """Milliseconds of the page's main thread for one move of a slider."""
+    from playwright.sync_api import sync_playwright
+
+    handler = functools.partial(Silent, directory=str(SITE))
+    times = []
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        sync_playwright() as playwright,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"]
+        )
+        tab, move = explorer(browser, f"http://127.0.0.1:{server.server_port}")
+        devtools = tab.context.new_cdp_session(tab)
+        devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def thread_time():
+            found = devtools.send("Performance.getMetrics")["metrics"]
+            return {m["name"]: m["value"] for m in found}["TaskDuration"]
+
+        for k in range(games):
+            begin = thread_time()
+            tab.evaluate(move, TURNS - 1 - k % 2)
+            times.append(1000 * (thread_time() - begin))
+        browser.close()
+        server.shutdown()
+    return times
+
+
+def main(games):
+    rng = np.random.default_rng(0)
+    python_times(2, rng)  # the first calls load things
+    report("Python, four answers", python_times(games, rng), 50)
+    report("page, one move of a slider", browser_times(games), 16)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--games", type=int, default=40)
+    main(parser.parse_args().games)
