@@ -146,7 +146,7 @@ def show_field(
     top = np.abs(field).max() or 1
     image = ax.imshow(field, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="none")
     if pixel is not None:
-        ax.plot(pixel[1], pixel[0], marker="s", mfc="none", mec="#000001", ms=8)
+        ax.plot(*pixel[::-1], marker="s", mfc="none", mec="#808080", mew=2, ms=8)
     ax.set(xticks=[], yticks=[])
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     return ax
