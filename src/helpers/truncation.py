@@ -49,8 +49,8 @@ class Truncated:
 
     A common shortcut (Lukoianov et al. 2025 keep 200). It is the optimal denoiser only
     where the noise is small enough; `certified` says how far off it may be. `find(x,
-    k)` is the search, `Search(data).nearest` unless given. ValueError unless 1 <= k <=
-    N.
+    k)` is the search, `Search(data).nearest` unless given; the certificate is as exact
+    as its distance to the k-th image. ValueError unless 1 <= k <= N.
     """
 
     def __init__(self, data: Tensor, k: int = 200, find: Callable | None = None):
