@@ -100,9 +100,9 @@ function makeControls(change) {
   };
 }
 
-function makeParts({ play, goBack, fillTable }) {
+function makeParts({ play, goBack, fillTable, fillWeights }) {
   const live = (kind) => html("p", { "aria-live": "polite", class: kind });
-  const folded = (name, text, toggle = () => {}) =>
+  const folded = (name, text, toggle) =>
     html("details", { class: name, toggle }, html("summary", {}, text), html("div"));
   return {
     summary: live("summary"),
@@ -113,7 +113,7 @@ function makeParts({ play, goBack, fillTable }) {
     kept: live("kept"),
     back: ui.button("Go back again", goBack),
     walks: html("div", { class: "walks" }),
-    weights: folded("weights", "Weights of the starts"),
+    weights: folded("weights", "Weights of the starts", fillWeights),
     table: folded("exact", "The exact probabilities as a table", fillTable),
   };
 }
@@ -148,9 +148,14 @@ function build(host) {
     controls.turns.set({ value: state.turns });
     controls.square.set({ max: farthest, value: state.square });
     controls.spinner.set(state.spinner);
-    if (!parts.weights.contains(document.activeElement))
-      parts.weights.lastChild.replaceChildren(...weightInputs(state, change));
+    fillWeights();
     draw();
+  }
+  /** Only where they are seen, and never under the fingers of someone who types. */
+  function fillWeights() {
+    const list = parts.weights.lastChild;
+    if (parts.weights.open && !list.contains(document.activeElement))
+      list.replaceChildren(...weightInputs(state, change));
   }
   function toggle(x) {
     const weights = new Map(state.weights);
@@ -176,7 +181,7 @@ function build(host) {
   }
   function show(animate) {
     parts.results.hidden = false;
-    const width = parts.results.clientWidth;
+    const width = ui.widthOf(parts.results);
     const list = view.questions(state, found, kept?.number ? kept : null);
     tell(view.summary(state, found));
     strip.show(state, found.previous);
@@ -209,7 +214,7 @@ function build(host) {
 
   const strip = boardStrip(toggle);
   const controls = makeControls(change);
-  const parts = makeParts({ play, goBack, fillTable });
+  const parts = makeParts({ play, goBack, fillTable, fillWeights });
   parts.results = resultsOf(parts);
   const presets = Object.entries(PRESETS).map(([name, { starts, ...rest }]) => {
     const weights = new Map(starts.map((x) => [x, 1]));

@@ -146,12 +146,15 @@ function panel([title, p, values, before, played], width) {
   });
 }
 
-/** The charts of all questions side by side; all widths are read before any is drawn. */
+/** The charts of all questions side by side. */
 export function showPanels(host, list) {
-  const nodes = list.map(([title]) => html("div", {}, ui.title(title)));
-  host.replaceChildren(...nodes);
-  const widths = nodes.map((node) => node.clientWidth);
-  nodes.forEach((node, i) => node.append(panel(list[i], widths[i])));
+  const titles = list.map(([title]) => title);
+  if (host.dataset.titles !== titles.join()) {
+    host.dataset.titles = titles.join();
+    host.replaceChildren(...titles.map((t) => html("div", {}, ui.title(t), html("div"))));
+  }
+  [...host.children].forEach((node, i) =>
+    node.lastChild.replaceChildren(panel(list[i], ui.widthOf(node))));
 }
 
 /** Every exact probability, and how many games were kept. */

@@ -190,8 +190,19 @@ export const key = (...pairs) =>
 export const facts = (pairs) =>
   pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, value)]);
 
+let widths = new WeakMap();
+
+/** The width of an element, measured once for each width of its explorer.
+ *
+ * To measure lays the whole page out again, which takes longer than all the drawing.
+ */
+export function widthOf(element) {
+  if (!widths.has(element)) widths.set(element, element.clientWidth);
+  return widths.get(element);
+}
+
 /** Whether an element is laid out and wide enough to draw in; a hidden one is not. */
-export const hasRoom = (host) => host.clientWidth > 160;
+export const hasRoom = (host) => widthOf(host) > 160;
 
 /** Build the explorer in each element that asks for it; draw it at every new width. */
 export function start(name, build) {
@@ -201,6 +212,7 @@ export function start(name, build) {
     new ResizeObserver(() => {
       if (host.clientWidth === width) return;
       width = host.clientWidth;
+      widths = new WeakMap();
       draw();
     }).observe(host);
   }

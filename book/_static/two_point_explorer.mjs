@@ -123,8 +123,7 @@ function build(host) {
   function draw(fresh = false) {
     if (!ui.hasRoom(host)) return;
     const paths = pathsOf(state, noises);
-    // All widths are read before anything is drawn, so that the page is laid out once.
-    const width = (part) => parts[part].clientWidth;
+    const width = (part) => ui.widthOf(parts[part]);
     const [wide, left, right] = ["plane", "answers", "curve"].map(width);
     const picture = view.plane(wide, state, paths, mask, fresh);
     point = picture.inverse;

@@ -117,11 +117,22 @@ class Search:
         return Nearest(torch.stack(distance), torch.stack(index))
 
 
-def faiss_nearest(data: Tensor) -> Callable[[Tensor, int], Nearest]:
-    """The same search by FAISS (Douze et al. 2024), exhaustive, with float32 distances.
+def exhaustive(data: Tensor) -> Callable[[Tensor, int], Nearest]:
+    """Search among all distances, `find(x, k)`: the faster way for many neighbours.
 
-    ImportError where FAISS is not installed. Of its 2 k + 8 candidates the k best are
-    taken after their distances were computed again in float64.
+    By FAISS where it is installed, else by `metrics.nearest`.
+    """
+    try:
+        return faiss_nearest(data)
+    except ImportError:
+        return lambda x, k=1: metrics.nearest(x, data, k)
+
+
+def faiss_nearest(data: Tensor) -> Callable[[Tensor, int], Nearest]:
+    """Exhaustive search by FAISS (Douze et al. 2024), which keeps a float32 copy.
+
+    Of its 2 k + 8 candidates the k best are taken after their distances were computed
+    again in float64. ImportError where FAISS is not installed.
     """
     import faiss
 

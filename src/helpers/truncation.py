@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from helpers.denoisers import NATS, Optimal, check_noisy
-from helpers.search import Search
+from helpers.search import Search, exhaustive
 from helpers.targets import noise_level
 
 SHARE = 0.1  # of the images, beyond which leaving out the others saves no time
@@ -49,15 +49,15 @@ class Truncated:
 
     A common shortcut (Lukoianov et al. 2025 keep 200). It is the optimal denoiser only
     where the noise is small enough; `certified` says how far off it may be. `find(x,
-    k)` is the search, `Search(data).nearest` unless given; the certificate is as exact
-    as its distance to the k-th image. ValueError unless 1 <= k <= N.
+    k)` is the search, `search.exhaustive` unless given; the certificate is as exact as
+    its distance to the k-th image. ValueError unless 1 <= k <= N.
     """
 
     def __init__(self, data: Tensor, k: int = 200, find: Callable | None = None):
         if not 1 <= k <= len(data):
             raise ValueError(f"k must be between 1 and {len(data)}, not {k}")
         self.data, self.k = data, k
-        self.find = find or Search(data).nearest
+        self.find = find or exhaustive(data)
         flat = data.flatten(1)
         self.mu = flat.mean(dim=0)
         self.radius = max((y - self.mu).norm(dim=1).max() for y in flat.split(8192))
