@@ -5,53 +5,65 @@ import json
 import re
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
+from urllib.request import urlopen
 
 import chapters
 import pytest
-from browser import CONTRAST, SITE
+from browser import CONTRAST, SITE, Visit
 from bs4 import BeautifulSoup
 
 PAGES = [f"{page}.html" for page in chapters.toc_pages()]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
 
-@pytest.mark.parametrize("page", [*PAGES, "search.html"])
-def test_page_is_whole(visit, page):
+@pytest.fixture(scope="module", params=[*PAGES, "search.html"])
+def desk(request, browser, base):
+    """Each page once, wide and in the light theme."""
+    seen = Visit(browser, base)
+    seen.open(request.param, until="networkidle")
+    yield seen
+    seen.context.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def phone(request, browser, base):
+    """Each page once, on a telephone and in the dark theme."""
+    seen = Visit(browser, base, width=360, scheme="dark")
+    seen.open(request.param)
+    yield seen
+    seen.context.close()
+
+
+def test_page_is_whole(desk):
     """No request that fails or leaves, no error, all formulas and pictures there."""
-    seen = visit()
-    tab = seen.open(page, until="networkidle")
-    raw, shown = tab.evaluate(
+    raw, shown = desk.tab.evaluate(
         "[[...document.querySelectorAll('.math')].length,"
         " document.querySelectorAll('mjx-container').length]"
     )
     assert shown >= raw
-    assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
-    bad_images = tab.evaluate(
+    assert desk.tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+    bad_images = desk.tab.evaluate(
         "[...document.images].filter(i => !i.naturalWidth || !i.alt).map(i => i.src)"
     )
     assert bad_images == []
-    assert tab.locator("svg.figure:not([aria-label])").count() == 0
-    assert tab.locator('svg.figure[aria-label=""]').count() == 0
-    assert seen.trouble == []
+    assert desk.tab.locator("svg.figure:not([aria-label])").count() == 0
+    assert desk.tab.locator('svg.figure[aria-label=""]').count() == 0
+    assert desk.trouble == []
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_no_source_shows_through(visit, page):
+def test_no_source_shows_through(desk):
     """No unrendered formula, no unfilled field, in the text that a reader sees."""
-    tab = visit().open(page)
-    text = tab.evaluate(
-        "(() => { const a = document.querySelector('article').cloneNode(true);"
+    text = desk.tab.evaluate(
+        "(() => { const a = document.querySelector('article, main').cloneNode(true);"
         " a.querySelectorAll('pre, code, mjx-container, script').forEach("
         "e => e.remove()); return a.textContent })()"
     )
     assert not re.search(r"\$[^$\n]+\$|\\\(|\\\[|\{\{|\}\}|\\[a-z]+\{", text)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_telephone_needs_no_sideways_scroll(visit, page):
-    tab = visit(width=360).open(page)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    wide = tab.evaluate(
+def test_telephone_needs_no_sideways_scroll(phone):
+    assert phone.tab.evaluate("document.documentElement.scrollWidth") <= 360
+    wide = phone.tab.evaluate(
         "[...document.querySelectorAll('article *')].filter(e => {"
         " if (e.closest('mjx-container, svg, table, pre, figure, .math, .output'))"
         "   return false;"
@@ -66,14 +78,19 @@ READ = (
 )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", PAGES)
-def test_text_stands_out(visit, page, scheme):
-    """Contrast of at least 4.5 for text and figure text, in both themes."""
-    tab = visit(scheme=scheme).open(page)
+def assert_text_stands_out(tab, scheme):
+    """Contrast of at least 4.5 for text and figure text."""
     assert tab.evaluate("document.documentElement.dataset.theme") == scheme
     weak = [(c, e) for c, e in tab.evaluate(CONTRAST, READ) if c < 4.5]
     assert weak == []
+
+
+def test_text_stands_out_in_the_light_theme(desk):
+    assert_text_stands_out(desk.tab, "light")
+
+
+def test_text_stands_out_in_the_dark_theme(phone):
+    assert_text_stands_out(phone.tab, "dark")
 
 
 def test_search_finds_a_word(visit):
@@ -122,12 +139,11 @@ def test_nothing_is_fetched_from_outside():
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
-def test_executed_notebook_can_be_downloaded(visit, base, page):
-    tab = visit().open(page)
-    address = tab.locator("a.btn-download-source-button").first.get_attribute("href")
-    answer = tab.request.get(urljoin(base + page, address))
-    assert answer.status == 200
-    cells = [c for c in answer.json()["cells"] if c["cell_type"] == "code"]
+def test_executed_notebook_can_be_downloaded(base, page):
+    address = soup(page).select_one("a.btn-download-source-button")["href"]
+    with urlopen(urljoin(base + page, address)) as answer:
+        notebook = json.load(answer)
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
     assert all(c["execution_count"] for c in cells if "".join(c["source"]).strip())
     assert any(c["outputs"] for c in cells)
 
