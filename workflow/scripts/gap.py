@@ -16,7 +16,8 @@ Numbers only.
 import argparse
 
 import torch
-from memory import SIZES, rms_levels, shuffled
+from memory import SIZES, shuffled
+from optimal_cifar10 import rms_levels
 from scipy.stats import chi2
 from tqdm import tqdm
 

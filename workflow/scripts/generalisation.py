@@ -13,6 +13,8 @@ images (Fashion-MNIST at 14 x 14):
 """
 
 import torch
+from gap import interval
+from optimal_cifar10 import rms_levels
 from tqdm import tqdm
 from train_halves import ALL, SETS, SIZES, chosen, small
 
@@ -20,7 +22,7 @@ from helpers import networks, sampling, schedules
 from helpers.artifacts import Experiment
 from helpers.denoisers import Optimal, Wiener, clipped
 from helpers.forward import gaussian_noise
-from helpers.metrics import bootstrap, mse, nearest, pearson
+from helpers.metrics import mse, nearest, pearson
 
 SEED = 0
 IMAGES = 256  # noised images for each sigma
@@ -37,12 +39,6 @@ def denoisers(training, N, half):
         "Wiener": clipped(Wiener.fit(training)),
         "net": networks.denoiser(net, SCHEDULE, clip=True),
     }
-
-
-def interval(values):
-    """Mean and 95 % interval over images or samples."""
-    generator = torch.Generator().manual_seed(SEED)
-    return list(bootstrap(values.double(), generator))
 
 
 @torch.no_grad()
@@ -69,7 +65,10 @@ def agreement(a, b, images):
     `closer_to_own` is one half, whatever the images.
     """
     distance = torch.stack(
-        [torch.stack([rms(x, y) for y in images]) for x in (a, b)]
+        [
+            torch.stack([rms_levels(nearest(x, y).distance[:, 0], x) for y in images])
+            for x in (a, b)
+        ]
     )  # (samples of, images of, SAMPLES)
     own = torch.stack([distance[0, 0], distance[1, 1]])
     other = torch.stack([distance[0, 1], distance[1, 0]])
@@ -81,11 +80,6 @@ def agreement(a, b, images):
         "other": interval(other.mean(dim=0)),
         "closer_to_own": interval((own < other).double().mean(dim=0)),
     }
-
-
-def rms(x, images):
-    """Distance to the nearest image, root mean square grey levels."""
-    return nearest(x, images).distance[:, 0] / x[0].numel() ** 0.5 * 127.5
 
 
 def row(train, test, N):

@@ -18,6 +18,7 @@ Numbers only.
 import argparse
 
 import torch
+from optimal_cifar10 import quartiles, rms_levels
 from tqdm import tqdm
 
 from helpers import data, networks, sampling, schedules
@@ -34,11 +35,6 @@ IMAGES = 100  # noisy training images for each sigma; they are in every training
 SAMPLES = 64
 KEPT = (20, 200, 2000)
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000)  # and all
-
-
-def rms_levels(distance, x):
-    """A Euclidean distance as root mean square grey levels of a pixel, 0 to 255."""
-    return distance / x[0].numel() ** 0.5 * 127.5
 
 
 def shuffled(name):
@@ -102,12 +98,6 @@ def truncation_table(images, xT, schedule):
     ends = [nearest(x, images).index[:, 0] for x in (last, walk[-1].x0_hat)]
     table["same_end"] = (ends[0] == ends[1]).double().mean()
     return table
-
-
-def quartiles(rows):
-    """(3, len(rows)): lower quartile, median, upper quartile of each row."""
-    share = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
-    return torch.stack([row.double().quantile(share) for row in rows], dim=1)
 
 
 @torch.no_grad()

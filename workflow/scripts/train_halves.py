@@ -14,11 +14,11 @@ import argparse
 
 import torch
 from torch.nn.functional import avg_pool2d
-from train_unet import Log, held_out_loss, processes
+from train_unet import fit, processes
 
-from helpers import data, paths, schedules, training
+from helpers import data, schedules, training
 from helpers.artifacts import Experiment
-from helpers.networks import parameters, rounded
+from helpers.networks import parameters
 from helpers.recipe import Recipe, plain_values
 from helpers.unet import UNet
 
@@ -72,26 +72,8 @@ def main():
     settings |= {"training_images": N, "half": half, "parameters": parameters(net)}
     machine, arguments = training.describe(fabric), [str(N), half]
     with Experiment(__file__, SEED, SETS, settings, machine, arguments) as experiment:
-        every = recipe.steps // 12  # a value of both losses, and a checkpoint
-        checkpoint = paths.CACHE / f"{name}.ckpt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        states = training.train(
-            net, images, schedule, recipe, fabric, checkpoint, every
-        )
-        log, losses = Log(checkpoint), []
-        for state in training.with_bar(states, recipe.steps):
-            losses.append(state.loss)
-            if state.step % every == 0:
-                held_out = held_out_loss(state.ema, drawn, schedule, fabric)
-                if fabric.is_global_zero:
-                    log.add(state.step, sum(losses) / len(losses), held_out)
-                losses = []
-        if fabric.is_global_zero:
-            experiment.started -= log.earlier
-            losses = {k: v for k, v in log.columns.items() if k != "seconds"}
-            experiment.save(f"results/{name}.json", losses)
-            weights = rounded(state.ema.cpu())
-            experiment.save(f"weights/{name}.safetensors", weights, "float16")
+        names = (name, name)
+        fit(net, images, drawn, schedule, recipe, fabric, experiment, names, rows=12)
 
 
 if __name__ == "__main__":

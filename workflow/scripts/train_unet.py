@@ -109,6 +109,33 @@ class Log:
         print(f" step {step}: loss {loss:.4f}, held out {held_out:.4f}", flush=True)
 
 
+def fit(net, images, drawn, schedule, recipe, fabric, experiment, names, rows=40):
+    """Train, watch both losses, and save the losses and the averaged weights.
+
+    `names` are those of the table and of the weights; `rows` is how often both losses
+    are noted and a checkpoint is written.
+    """
+    table, weights = names
+    every = recipe.steps // rows
+    checkpoint = paths.CACHE / f"{table}.ckpt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    states = training.train(net, images, schedule, recipe, fabric, checkpoint, every)
+    log, losses = Log(checkpoint), []
+    for state in training.with_bar(states, recipe.steps):
+        losses.append(state.loss)
+        if state.step % every == 0:
+            held_out = held_out_loss(state.ema, drawn, schedule, fabric)
+            if fabric.is_global_zero:
+                log.add(state.step, sum(losses) / len(losses), held_out)
+            losses = []
+    if fabric.is_global_zero:
+        experiment.started -= log.earlier
+        columns = {k: v for k, v in log.columns.items() if k != "seconds"}
+        experiment.save(f"results/{table}.json", columns)
+        smooth = rounded(state.ema.cpu())
+        experiment.save(f"weights/{weights}.safetensors", smooth, "float16")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=SETS)
@@ -131,26 +158,8 @@ def main():
     settings |= {"training_images": len(images), "parameters": parameters(net)}
     machine = training.describe(fabric)
     with Experiment(__file__, SEED, sets, settings, machine, [name]) as experiment:
-        every = recipe.steps // 40  # a value of both losses, and a checkpoint
-        checkpoint = paths.CACHE / f"unet_{name}.ckpt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        states = training.train(
-            net, images, schedule, recipe, fabric, checkpoint, every
-        )
-        log, losses = Log(checkpoint), []
-        for state in training.with_bar(states, recipe.steps):
-            losses.append(state.loss)
-            if state.step % every == 0:
-                held_out = held_out_loss(state.ema, drawn, schedule, fabric)
-                if fabric.is_global_zero:
-                    log.add(state.step, sum(losses) / len(losses), held_out)
-                losses = []
-        if fabric.is_global_zero:
-            experiment.started -= log.earlier
-            losses = {k: v for k, v in log.columns.items() if k != "seconds"}
-            experiment.save(f"results/unet_{name}.json", losses)
-            weights = rounded(state.ema.cpu())
-            experiment.save(f"weights/{name}.safetensors", weights, "float16")
+        names = (f"unet_{name}", name)
+        fit(net, images, drawn, schedule, recipe, fabric, experiment, names)
 
 
 if __name__ == "__main__":
