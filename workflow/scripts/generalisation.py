@@ -64,14 +64,9 @@ def agreement(a, b, images):
     `other` and `closer_to_own` are means over both halves: without any copying,
     `closer_to_own` is one half, whatever the images.
     """
-    distance = torch.stack(
-        [
-            torch.stack([rms_levels(nearest(x, y).distance[:, 0], x) for y in images])
-            for x in (a, b)
-        ]
-    )  # (samples of, images of, SAMPLES)
-    own = torch.stack([distance[0, 0], distance[1, 1]])
-    other = torch.stack([distance[0, 1], distance[1, 0]])
+    own = [to_nearest(x, y) for x, y in zip((a, b), images)]
+    other = [to_nearest(x, y) for x, y in zip((b, a), images)]
+    own, other = torch.stack(own), torch.stack(other[::-1])  # (samples of, SAMPLES)
     return {
         "pearson": interval(pearson(a, b)),
         "pearson_others": interval(pearson(a, b.roll(1, dims=0))),  # of other noise
@@ -80,6 +75,11 @@ def agreement(a, b, images):
         "other": interval(other.mean(dim=0)),
         "closer_to_own": interval((own < other).double().mean(dim=0)),
     }
+
+
+def to_nearest(x, images):
+    """Distance to the nearest image, root mean square grey levels."""
+    return rms_levels(nearest(x, images).distance[:, 0], x)
 
 
 def row(train, test, N):
