@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import bound, schedules
-from helpers.denoisers import Wiener
 from helpers.forward import (
     diffuse,
     gaussian_noise,
     posterior_mean,
     posterior_variance,
 )
+from helpers.wiener import Wiener
 
 LINEAR = schedules.linear()
 LT = GOLDEN["LT"]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from helpers import schedules
 from helpers.data import load
-from helpers.denoisers import Optimal, Wiener, clipped
+from helpers.denoisers import Optimal, clipped
 from helpers.metrics import nearest
 from helpers.targets import score_from_x0
+from helpers.wiener import Wiener
 
 SHAPE = (2, 4, 4)
 

@@ -8,7 +8,7 @@ from golden import GOLDEN, RTOL
 
 from helpers import schedules
 from helpers.bound import bits
-from helpers.denoisers import Optimal, Wiener
+from helpers.denoisers import Optimal
 from helpers.mixtures import (
     Mixture,
     two_point,
@@ -17,6 +17,7 @@ from helpers.mixtures import (
 )
 from helpers.sampling import predict
 from helpers.targets import score_from_x0
+from helpers.wiener import Wiener
 
 LINEAR = schedules.linear()
 TWO = GOLDEN["two_point"]

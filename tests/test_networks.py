@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from helpers import schedules
-from helpers.denoisers import Wiener
 from helpers.networks import denoiser, load_weights, macs, parameters, rounded
 from helpers.unet import UNet
+from helpers.wiener import Wiener
 
 LINEAR = schedules.linear()
 SMALL = {"image_size": 4, "in_channels": 1, "channels": 4, "multipliers": (1, 2)}

@@ -5,10 +5,11 @@ import torch
 from golden import GOLDEN, RTOL
 
 from helpers import forward, sampling, schedules
-from helpers.denoisers import Optimal, Wiener, clipped
+from helpers.denoisers import Optimal, clipped
 from helpers.forward import gaussian_noise, posterior_variance, step_variance
 from helpers.networks import denoiser
 from helpers.schedules import leading
+from helpers.wiener import Wiener
 
 LINEAR = schedules.linear()
 FIXED_X0 = torch.tensor(0.5, dtype=torch.float64)

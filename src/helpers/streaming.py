@@ -22,22 +22,23 @@ PANEL = 512  # columns per product; only panels on and above the diagonal are co
 def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     r"""Mean under one softmax, $\sum_n \mathrm{softmax}_n(\ell_{bn}) v_n$.
 
-    `blocks` yields logits (B, n) and values (n, D); n may differ. A logit may be -inf
-    (weight 0), but each row needs a finite one. Returns (B, D) in the dtype of the
-    values. One pass with a running maximum (Milakov & Gimelshein 2018, Alg. 3).
+    `blocks` yields logits (..., B, n) and values (..., n, D); n may differ. A logit may
+    be -inf (weight 0), but each row needs a finite one. Returns (..., B, D) in the
+    dtype of the values; leading axes are softmaxes side by side, such as one for each
+    pixel. One pass with a running maximum (Milakov & Gimelshein 2018, Alg. 3).
     ValueError without a block.
     """
     top = None
     for logits, values in blocks:
-        peak = logits.amax(dim=1, keepdim=True)  # (B, 1)
+        peak = logits.amax(dim=-1, keepdim=True)  # (..., B, 1)
         peak = peak.clamp_min(torch.finfo(peak.dtype).min)  # a row of -inf stays at 0
         if top is None:
             top, mass, total = peak, 0, 0
         new_top = torch.maximum(top, peak)
-        weight = threshold((logits - new_top).to(values).exp(), TINY, 0.0)  # (B, n)
-        decay = (top - new_top).to(values).exp()  # (B, 1)
-        mass = mass * decay + weight.sum(dim=1, keepdim=True)
-        total = total * decay + weight @ values  # (B, D)
+        weight = threshold((logits - new_top).to(values).exp(), TINY, 0.0)
+        decay = (top - new_top).to(values).exp()  # (..., B, 1)
+        mass = mass * decay + weight.sum(dim=-1, keepdim=True)
+        total = total * decay + weight @ values  # (..., B, D)
         top = new_top
     if top is None:
         raise ValueError("softmax_mean needs at least one block")

@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from helpers import data, networks, schedules
 from helpers.artifacts import Experiment
-from helpers.denoisers import Optimal, Wiener
+from helpers.denoisers import Optimal
 from helpers.forward import gaussian_noise
 from helpers.metrics import bootstrap, mse, nearest
+from helpers.wiener import Wiener
 
 SEED = 0
 IMAGES = 100  # noised images for each sigma; those for training are in every set

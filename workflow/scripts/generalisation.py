@@ -20,9 +20,10 @@ from train_halves import ALL, SETS, SIZES, chosen, small
 
 from helpers import networks, sampling, schedules
 from helpers.artifacts import Experiment
-from helpers.denoisers import Optimal, Wiener, clipped
+from helpers.denoisers import Optimal, clipped
 from helpers.forward import gaussian_noise
 from helpers.metrics import mse, nearest, pearson
+from helpers.wiener import Wiener
 
 SEED = 0
 IMAGES = 256  # noised images for each sigma

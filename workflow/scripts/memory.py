@@ -23,11 +23,12 @@ from tqdm import tqdm
 
 from helpers import data, networks, sampling, schedules
 from helpers.artifacts import Experiment
-from helpers.denoisers import Optimal, Wiener
+from helpers.denoisers import Optimal
 from helpers.forward import gaussian_noise
 from helpers.metrics import mse, nearest, r2_score
 from helpers.targets import to_sigma
 from helpers.truncation import Truncated
+from helpers.wiener import Wiener
 
 SEED = 0
 SIGMAS = torch.logspace(-1, 2, 37, dtype=torch.float64).tolist()
