@@ -1,12 +1,17 @@
 """One pass in blocks gives what all at once gives, whatever the blocks."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.streaming import Moments, effective_number, softmax_mean
+from helpers import data
+from helpers.streaming import Moments, effective_number, softmax_mean, stored_batches
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -132,6 +137,140 @@ def test_shards_merge_to_the_whole():
     whole = Moments().update(images)
     assert torch.equal(merged.cov(), whole.cov()) and merged.count == 90
     assert shards[0].count == 10  # a shard is not changed by being merged
+
+
+def test_shards_of_floats_merge_within_rounding():
+    images = randn(90, 1, 5, 5)
+    merged = Moments()
+    for part in images.split([10, 50, 30]):
+        merged.merge(Moments().update(part))
+    expected = torch.cov(images.flatten(1).T, correction=0)
+    torch.testing.assert_close(merged.cov(), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("D", [25, 1100])
+def test_moments_go_through_a_file(tmp_path, D):
+    images, file = levels(90, 1, 1, D), tmp_path / "shard.safetensors"
+    merged = Moments()
+    for part in images.split([40, 50]):
+        safetensors.torch.save_file(Moments().update(part).state(), file)
+        merged.merge(Moments.from_state(safetensors.torch.load_file(file)))
+    whole = Moments().update(images)
+    assert merged.count == 90 and merged.dtype == torch.uint8
+    assert torch.equal(merged.cov(), whole.cov())
+    assert torch.equal(merged.mean, whole.mean)
+
+
+def test_what_is_no_state_of_moments():
+    with pytest.raises(ValueError, match="no image"):
+        Moments().state()
+    state = Moments().update(levels(9, 1, 2, 2)).state()
+    with pytest.raises(ValueError, match="like"):
+        Moments.from_state({k: v for k, v in state.items() if k != "like"})
+    with pytest.raises(ValueError, match="sizes"):
+        Moments.from_state(state | {"sum": torch.zeros(3)})
+    with pytest.raises(ValueError, match="sizes"):
+        Moments.from_state(state | {"count": torch.tensor([0])})
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+def test_a_covariance_in_the_memory_of_the_sums(correction):
+    images = levels(50, 1, 1, 1100)
+    moments = Moments().update(images)
+    expected, memory = moments.cov(correction), moments.product.data_ptr()
+    assert torch.equal(moments.cov(correction), expected)  # nothing was spent
+    cov = moments.cov(correction, spend=True)
+    assert torch.equal(cov, expected) and cov.data_ptr() == memory
+    with pytest.raises(ValueError, match="no image"):
+        _ = moments.mean
+    assert torch.equal(moments.update(images).cov(correction), expected)  # as if new
+
+
+def test_covariances_of_floats_are_symmetric_to_the_bit():
+    cov = Moments().update(randn(300, 1, 1, 700, dtype=torch.float32)).cov()
+    assert torch.equal(cov, cov.T)
+
+
+PEAK = """
+import sys, torch
+from pathlib import Path
+from helpers.streaming import Moments, stored_batches
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+def extra(batches):  # MB beyond what there was
+    before, moments = peak(), Moments()
+    for batch in batches:
+        moments.update(batch)
+    cov = moments.cov()
+    return (peak() - before) / 1024
+
+z = torch.zeros(8, 1, 1, 4096, dtype=torch.uint8)
+extra([z[..., :48]])  # what torch itself needs
+print(extra(stored_batches(sys.argv[1], 5000)), extra([z]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory(tmp_path):
+    """A set is read without holding it; a covariance needs two matrices, no third."""
+    path = tmp_path / "big-train.npz"
+    data.write(path, np.zeros((300_000, 16, 16, 1), np.uint8))  # 73 MB
+    command = [sys.executable, "-c", PEAK, path]
+    printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    stored, covariance = map(float, printed.split())
+    assert stored < 25
+    assert covariance < 2.7 * (4096 * 4096 * 8 / 2**20)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+@pytest.mark.parametrize(("size", "shards"), [(1, 1), (7, 3), (100, 1), (4, 20)])
+def test_stored_batches_are_the_images(tmp_path, kind, size, shards):
+    images, path = levels(17, 4, 5, 3).numpy(), tmp_path / f"set-train.{kind}"
+    if kind == "npz":
+        data.write(path, images, np.arange(17))
+    else:
+        np.save(path, images)
+    batches = [b for k in range(shards) for b in stored_batches(path, size, k, shards)]
+    assert all(1 <= len(b) <= size and b.dtype == torch.uint8 for b in batches)
+    expected = torch.tensor(images).permute(0, 3, 1, 2)
+    assert torch.equal(torch.cat(batches), expected)
+    moments = Moments()
+    for batch in batches:
+        moments.update(batch)
+    assert torch.equal(moments.cov(), Moments().update(expected).cov())
+
+
+def test_sets_that_cannot_be_mapped(tmp_path):
+    images, path = levels(17, 4, 5, 3).numpy(), tmp_path / "set.npz"
+
+    def refused(message, name="set.npz", size=4, **part):
+        with pytest.raises(ValueError, match=message):
+            list(stored_batches(tmp_path / name, size, **part))
+
+    np.savez_compressed(path, images=images)
+    refused("is compressed and cannot be mapped")
+    np.savez(path, pictures=images)
+    refused("has no images.npy")
+    np.savez(path, images=images.astype(float))
+    refused("holds float64")
+    np.savez(path, images=images[..., 0])
+    refused("not uint8")
+    np.savez(path, images=images)
+    refused("no batches of 0", size=0)
+    refused("shard 3 of 3", shard=3, shards=3)
+    path.write_bytes(path.read_bytes()[:500])
+    refused("has no images.npy")
+    np.save(tmp_path / "set.npy", images)
+    whole = (tmp_path / "set.npy").read_bytes()
+    (tmp_path / "set.npy").write_bytes(whole[:-1])
+    refused("cut off", "set.npy")
+    (tmp_path / "set.npy").write_bytes(b"nothing")
+    refused("no array of images", "set.npy")
+    with pytest.raises(FileNotFoundError):
+        list(stored_batches(tmp_path / "none.npz", 4))
 
 
 @pytest.mark.parametrize(

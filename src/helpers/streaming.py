@@ -2,21 +2,64 @@ r"""Averages over a training set that is seen once, block by block.
 
 How the set is cut into blocks changes memory, never the result. `softmax_mean` keeps
 the running mass of the softmax; averaging block-wise softmaxes with equal weights
-instead gives an answer that depends on the block size.
+instead gives an answer that depends on the block size. `stored_batches` reads a set
+that is larger than the memory, `Moments` adds up its mean and covariance.
 """
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import threshold
 
 # (128 * 128) * 1024 = 2**24: float32 adds this many such products without rounding
 ROWS = 1024
-# Weights below this count as 0: it changes no digit, and products of denormal numbers
-# are many times slower.
-TINY = 1e-30
+# Weights below e^-80 of the largest count as e^-80: it changes no digit, while
+# exponentials and products of denormal numbers are many times slower.
+FLOOR = -80.0
 PANEL = 512  # columns per product; only panels on and above the diagonal are computed
+
+
+class SoftmaxMean:
+    r"""Mean under one softmax, $\sum_n \mathrm{softmax}_n(\ell_{bn}) v_n$, as it grows.
+
+    One pass with a running maximum (Milakov & Gimelshein 2018, Alg. 3). With
+    `exp=torch.exp2` the logits are in bits instead of nats, which is faster.
+    """
+
+    def __init__(self, exp: Callable = torch.exp):
+        self.exp, self.top = exp, None
+
+    def update(self, logits: Tensor, values: Tensor) -> None:
+        """Add a block: logits (..., B, n) and values (..., n, D); n may differ."""
+        peak = logits.amax(dim=-1, keepdim=True)  # (..., B, 1)
+        peak = peak.clamp_min(torch.finfo(peak.dtype).min)  # a row of -inf stays at 0
+        if self.top is None:
+            self.top, self.mass, self.total = peak, 0, 0
+        new_top = torch.maximum(self.top, peak)
+        weight = self.exp((logits - new_top).to(values).clamp_min(FLOOR))
+        decay = self.exp((self.top - new_top).to(values))  # (..., B, 1)
+        self.mass = self.mass * decay + weight.sum(dim=-1, keepdim=True)
+        self.total = self.total * decay + weighted_sum(weight, values)  # (..., B, D)
+        self.top = new_top
+
+    def mean(self) -> Tensor:
+        """(..., B, D), in the dtype of the values; ValueError without a block."""
+        if self.top is None:
+            raise ValueError("a softmax needs at least one block")
+        return self.total / self.mass
+
+
+def weighted_sum(weight: Tensor, values: Tensor) -> Tensor:
+    r"""$\sum_n w_{bn} v_n$ of (..., B, n) and (..., n, D): the product, faster for many
+    small ones side by side.
+    """
+    if values.ndim == 2:
+        return weight @ values
+    columns = values.unbind(dim=-1)  # D times (..., n)
+    return torch.stack([(weight * v[..., None, :]).sum(-1) for v in columns], dim=-1)
 
 
 def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -25,24 +68,12 @@ def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     `blocks` yields logits (..., B, n) and values (..., n, D); n may differ. A logit may
     be -inf (weight 0), but each row needs a finite one. Returns (..., B, D) in the
     dtype of the values; leading axes are softmaxes side by side, such as one for each
-    pixel. One pass with a running maximum (Milakov & Gimelshein 2018, Alg. 3).
-    ValueError without a block.
+    pixel. ValueError without a block.
     """
-    top = None
+    running = SoftmaxMean()
     for logits, values in blocks:
-        peak = logits.amax(dim=-1, keepdim=True)  # (..., B, 1)
-        peak = peak.clamp_min(torch.finfo(peak.dtype).min)  # a row of -inf stays at 0
-        if top is None:
-            top, mass, total = peak, 0, 0
-        new_top = torch.maximum(top, peak)
-        weight = threshold((logits - new_top).to(values).exp(), TINY, 0.0)
-        decay = (top - new_top).to(values).exp()  # (..., B, 1)
-        mass = mass * decay + weight.sum(dim=-1, keepdim=True)
-        total = total * decay + weight @ values  # (..., B, D)
-        top = new_top
-    if top is None:
-        raise ValueError("softmax_mean needs at least one block")
-    return total / mass
+        running.update(logits, values)
+    return running.mean()
 
 
 def effective_number(logit_blocks: Iterable[Tensor]) -> Tensor:
@@ -71,7 +102,8 @@ class Moments:
     as $k / 127.5 - 1$. For uint8 the sums are integers and exact, whatever the batches;
     for float64 they are exact to rounding; float32 products are summed 1024 rows at a
     time and then in float64. Partial moments of shards `merge` to the moments of the
-    whole.
+    whole; `state` and `from_state` take them through a file. The memory is one D x D
+    matrix in float64, and a second one while `cov` makes its answer.
     """
 
     def __init__(self):
@@ -92,52 +124,152 @@ class Moments:
 
     def _check(self, flat: Tensor) -> None:
         D = flat.shape[1]
+        if flat.dtype not in (torch.uint8, torch.float32, torch.float64):
+            raise ValueError(f"moments of {flat.dtype} images are not defined")
+        if flat.is_floating_point() and not bool(torch.isfinite(flat).all()):
+            raise ValueError("the batch holds NaN or infinite numbers")
         if self.sum is None:
             self.dtype = flat.dtype
             self.sum = torch.zeros(D, dtype=torch.float64, device=flat.device)
             self.product = self.sum.new_zeros(D, D)
-        if flat.dtype not in (torch.uint8, torch.float32, torch.float64):
-            raise ValueError(f"moments of {flat.dtype} images are not defined")
         if (flat.dtype, D) != (self.dtype, len(self.sum)):
             raise ValueError(
                 f"this batch has {D} numbers an image ({flat.dtype}), the ones before "
                 f"had {len(self.sum)} ({self.dtype})"
             )
-        if flat.is_floating_point() and not bool(torch.isfinite(flat).all()):
-            raise ValueError("the batch holds NaN or infinite numbers")
 
     def merge(self, other: "Moments") -> "Moments":
-        """Add the moments of another shard of the same set."""
+        """Add the moments of another shard of the same set, which stay as they are."""
         if other.count == 0:
             return self
         if self.sum is None:
-            self.dtype, self.sum = other.dtype, other.sum.clone()
-            self.product, self.count = other.product.clone(), other.count
-            return self
+            self.dtype, self.sum = other.dtype, torch.zeros_like(other.sum)
+            self.product = torch.zeros_like(other.product)
         if (self.dtype, self.sum.shape) != (other.dtype, other.sum.shape):
             raise ValueError("these moments are of images of another size or dtype")
-        self.sum, self.product = self.sum + other.sum, self.product + other.product
+        self.sum += other.sum
+        for a in range(0, len(self.sum), PANEL):
+            self.product[a : a + PANEL, a:] += other.product[a : a + PANEL, a:]
         self.count += other.count
         return self
+
+    def state(self) -> dict[str, Tensor]:
+        """All that is known, as tensors for a file: count, sum, product and `like`, an
+        empty tensor with the dtype of the images. They share the memory of `self`.
+
+        ValueError before the first image.
+        """
+        self._check_any()
+        count, like = torch.tensor([self.count]), torch.empty(0, dtype=self.dtype)
+        return {"count": count, "sum": self.sum, "product": self.product, "like": like}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "Moments":
+        """What `state` gave; it is used in place. ValueError if it cannot be that."""
+        if missing := {"count", "sum", "product", "like"} - state.keys():
+            raise ValueError(f"this is no state of moments: {sorted(missing)} missing")
+        D = state["sum"].numel()
+        sizes = state["sum"].shape, state["product"].shape, state["count"].shape
+        if sizes != ((D,), (D, D), (1,)) or int(state["count"]) < 1:
+            raise ValueError("this is no state of moments: sizes do not fit")
+        moments = cls()
+        moments.count, moments.dtype = int(state["count"]), state["like"].dtype
+        moments.sum, moments.product = state["sum"], state["product"]
+        return moments
+
+    def _check_any(self) -> None:
+        if not self.count:
+            raise ValueError("no image has been added yet")
 
     @property
     def mean(self) -> Tensor:
         r"""$\mu$, shape (D,), float64, in units of [-1, 1]."""
-        if not self.count:
-            raise ValueError("no image has been added yet")
+        self._check_any()
         mean = self.sum / self.count
         return (mean + 0.5) / 127.5 if self.dtype == torch.uint8 else mean
 
-    def cov(self, correction: int = 0) -> Tensor:
+    def cov(self, correction: int = 0, spend: bool = False) -> Tensor:
         r"""$\Sigma = \frac{1}{N - correction} \sum_n (y_n - \mu)(y_n - \mu)^T$,
-        float64, (D, D).
+        float64, (D, D), exactly symmetric.
 
-        ValueError when there are not more images than `correction`.
+        With `spend` it takes the memory of the sums instead of its own: afterwards
+        these moments are empty, as if new. ValueError when there are not more images
+        than `correction`.
         """
         if self.count <= correction:
             raise ValueError(f"{self.count} images are too few for a covariance")
-        upper = self.product.triu()
-        product = upper + upper.T - upper.diagonal().diag()
-        centred = product - torch.outer(self.sum, self.sum) / self.count
-        scale = 127.5**2 if self.dtype == torch.uint8 else 1.0
-        return centred / (self.count - correction) / scale
+        cov = self.product if spend else torch.empty_like(self.product)
+        for a in range(0, len(self.sum), PANEL):
+            panel = self._centred_panel(a).div_(self.count - correction)
+            cov[a : a + PANEL, a:] = panel
+            cov[a:, a : a + PANEL] = panel.T  # no later panel is read from here
+        if spend:
+            self.count, self.sum, self.product = 0, None, None
+        return cov
+
+    def _centred_panel(self, a: int) -> Tensor:
+        """Sums of centred products, rows a to a + PANEL from the diagonal on."""
+        panel = torch.outer(self.sum[a : a + PANEL], self.sum[a:]).div_(self.count)
+        panel.neg_().add_(self.product[a : a + PANEL, a:])
+        corner = panel[:, : len(panel)]
+        corner.copy_(corner.triu() + corner.triu(1).T)
+        return panel.div_(127.5**2) if self.dtype == torch.uint8 else panel
+
+
+def stored_batches(
+    path: str | Path, size: int, shard: int = 0, shards: int = 1
+) -> Iterator[Tensor]:
+    """Batches of at most `size` images of a stored set: uint8 levels (n, C, H, W).
+
+    `path` is a file .npz with `images` (N, H, W, C) uint8, not compressed, or such an
+    array as .npy. One batch is mapped into memory at a time, so the set may be larger
+    than the memory. `shard`, from 0, is one of `shards` consecutive parts. The content
+    is not compared with a fingerprint, `helpers.data` does that. ValueError for a file
+    of another kind, cut off or compressed.
+    """
+    if size < 1 or not 0 <= shard < shards:
+        raise ValueError(f"no batches of {size}, shard {shard} of {shards}")
+    offset, shape = _stored_at(Path(path))
+    first, last = shape[0] * shard // shards, shape[0] * (shard + 1) // shards
+    bytes_each = int(np.prod(shape[1:]))
+    for a in range(first, last, size):
+        some = (min(size, last - a), *shape[1:])
+        where = {"mode": "r", "offset": offset + a * bytes_each, "shape": some}
+        levels = torch.tensor(np.memmap(path, np.uint8, **where))
+        yield levels.permute(0, 3, 1, 2)
+
+
+def _stored_at(path: Path) -> tuple[int, tuple[int, ...]]:
+    """Where the levels of a set begin in its file, and their shape (N, H, W, C)."""
+    with open(path, "rb") as file:
+        if path.suffix == ".npz":
+            file.seek(_member_at(path, "images.npy"))
+        try:
+            version = np.lib.format.read_magic(file)
+            header = f"read_array_header_{version[0]}_{version[1]}"
+            shape, fortran, dtype = getattr(np.lib.format, header)(file)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path} is no array of images: {error}") from error
+        if dtype != np.uint8 or len(shape) != 4 or fortran:
+            raise ValueError(f"{path} holds {dtype} {shape}, not uint8 (N, H, W, C)")
+        if file.tell() + np.prod(shape) > path.stat().st_size:
+            raise ValueError(f"{path} is cut off")
+        return file.tell(), shape
+
+
+def _member_at(path: Path, name: str) -> int:
+    """Where a member of a zip file begins; ValueError if it is compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path} has no {name}: {error}") from error
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(
+            f"{name} in {path} is compressed and cannot be mapped into memory; "
+            "write it with np.savez or helpers.data.write"
+        )
+    with open(path, "rb") as file:  # the local header: two lengths at its bytes 26, 28
+        file.seek(member.header_offset + 26)
+        lengths = np.frombuffer(file.read(4), "<u2")
+    return member.header_offset + 30 + int(lengths.sum())
