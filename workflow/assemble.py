@@ -25,12 +25,16 @@ KEPT = 2  # the live site and the one before it
 
 
 def stage(profile):
-    """All sources of the site in one folder: pages, woven chapters, status page."""
+    """All sources of the site in one folder: pages, chapters, moments, status page."""
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree(ROOT / "book", STAGE, ignore=NOT_SOURCES)
     (STAGE / "notebooks").mkdir(exist_ok=True)
     for name in chapters.names():
         shutil.copy(BUILD / "woven" / f"{name}.ipynb", STAGE / "notebooks")
+    moments = STAGE / "_static" / "moments"  # read by an explorer
+    moments.mkdir(parents=True)
+    for file in (ROOT / "data" / "moments").glob("*.safetensors"):
+        shutil.copy(file, moments)
     (STAGE / "chapters.md").write_text(status.page(profile))
 
 

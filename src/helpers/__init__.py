@@ -1,5 +1,5 @@
 """The library under the book *Where Locality Comes From*.
 
 A chapter imports a module by the noun it teaches: `from helpers.denoisers import
-Wiener`. Nothing is re-exported here.
+Optimal`. Nothing is re-exported here.
 """

@@ -41,7 +41,7 @@ class SoftmaxMean:
         new_top = torch.maximum(self.top, peak)
         weight = self.exp((logits - new_top).to(values).clamp_min(FLOOR))
         decay = self.exp((self.top - new_top).to(values))  # (..., B, 1)
-        self.mass = self.mass * decay + weight.sum(dim=-1, keepdim=True)
+        self.mass = self.mass * decay + row_sums(weight)[..., None]
         self.total = self.total * decay + weighted_sum(weight, values)  # (..., B, D)
         self.top = new_top
 
@@ -52,14 +52,19 @@ class SoftmaxMean:
         return self.total / self.mass
 
 
+def row_sums(weight: Tensor) -> Tensor:
+    """Sums over the last axis, by a product: several times faster than `sum` here."""
+    return weight @ weight.new_ones(weight.shape[-1])
+
+
 def weighted_sum(weight: Tensor, values: Tensor) -> Tensor:
     r"""$\sum_n w_{bn} v_n$ of (..., B, n) and (..., n, D): the product, faster for many
     small ones side by side.
     """
-    if values.ndim == 2:
+    if values.ndim == 2 or values.shape[-1] > 4:
         return weight @ values
     columns = values.unbind(dim=-1)  # D times (..., n)
-    return torch.stack([(weight * v[..., None, :]).sum(-1) for v in columns], dim=-1)
+    return torch.stack([row_sums(weight * v[..., None, :]) for v in columns], dim=-1)
 
 
 def softmax_mean(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

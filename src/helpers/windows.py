@@ -16,6 +16,7 @@ distance over $\sigma^2$; where it could be felt, a block is computed in float64
 """
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -23,13 +24,11 @@ from torch import Tensor
 from helpers.data import check_images
 from helpers.denoisers import NATS, check_noisy
 from helpers.scales import Side, by_side, check_side
-from helpers.streaming import softmax_mean
+from helpers.streaming import FLOOR, softmax_mean
 
-LOGITS = 2**21  # (window, image) pairs at once, about 64 MB: bounds the memory
+LOGITS = 2**21  # (window, image) pairs at once, under 100 MB: bounds the memory
 WINDOWS = 2**16  # windows of noisy images at once, likewise
 ROUNDING = 2e-3  # nats of a logit that rounding may cost before float64 takes over
-# Weights below e^-80 of the largest change no digit, and exp is slow below e^-87.
-FLOOR = -80.0
 
 
 def band(length: int, k: int) -> Tensor:
@@ -125,12 +124,13 @@ class LocalScore:
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         check_noisy(x, self.data.shape[1:])
-        return by_side(self._denoise, self.k, x, sigma)
+        return by_side(self.with_side, self.k, x, sigma)
 
     def _largest(self) -> int:
         return 2 * max(self.data.shape[2:]) - 1
 
-    def _denoise(self, x, variance, k) -> Tensor:
+    def with_side(self, x: Tensor, variance: Tensor, k: int) -> Tensor:
+        r"""The same with this side, whatever `k` was; $\sigma^2$ is float64, (B,)."""
         H, W = self.data.shape[2:]
         k = check_side(k, self._largest())
         bands = band(H, k), band(W, k)
@@ -188,10 +188,10 @@ class CropMean:
 
     def _sum(self, x, variance, blocks, crops) -> Tensor:
         """Posterior means of all crops, summed where they lie, (H, W, b, C)."""
-        masses = [
+        masses = (
             log_mass(window_logits(x, y, variance, *crops)) for y in map(pixels, blocks)
-        ]
-        mass = torch.stack(masses).logsumexp(dim=0)  # (I, J, b, 1), float64
+        )
+        mass = reduce(torch.logaddexp, masses)  # (I, J, b, 1), float64
         top = mass.detach().to(x)  # mass is too large a number to lose its digits
         rest = (top - mass).exp().to(x)
         total = 0

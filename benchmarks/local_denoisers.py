@@ -1,0 +1,264 @@
+"""Time, memory and rounding of the local denoisers, as ratios in one run.
+
+    python benchmarks/local_denoisers.py [--images 10000] [--patches 2000] [--batch 8]
+
+Four tables: the time of LS over the side of its window; ELS over the noise, in seconds
+a step; each denoiser against its formula as the paper writes it, one pixel, crop, patch
+patch after the other, and against the best simple vectorised torch version, in turn;
+float32 against float64. The images are of CIFAR-10 if it is at hand, else of random
+levels. The slow rivals get few images, and the ratios are for that few.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn.functional import avg_pool2d, pad, unfold
+
+from helpers import data
+from helpers.denoisers import Optimal
+from helpers.patches import BoundaryBroken, EquivariantLocalScore, EquivariantScore
+from helpers.smoothed import Smoothed
+from helpers.windows import CropMean, LocalScore
+
+SIDES = (3, 5, 9, 15, 23, 31, 47, 63)
+ELS_SIGMAS = (0.01, 0.1, 0.5, 1.2)
+SIGMAS = (0.01, 0.1, 1.0)
+
+
+def images(split, n):
+    if data.available("cifar10", split):
+        return data.load("cifar10", split, n)
+    generator = torch.Generator().manual_seed(0 if split == "train" else 1)
+    shape = (n, 32, 32, 3)
+    levels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    return data.to_unit(levels.numpy())
+
+
+def literal_local_score(x0, x, sigma, k):
+    """Kamb & Ganguli, Eq. 8: one pixel after the other."""
+    answer, r = torch.empty_like(x), k // 2
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            window = (
+                ...,
+                slice(max(0, i - r), i + r + 1),
+                slice(max(0, j - r), j + r + 1),
+            )
+            gap = (x[:, None][window] - x0[window]).square().sum(dim=(2, 3, 4))
+            weight = (-gap / (2 * sigma**2)).softmax(dim=1)
+            answer[:, :, i, j] = weight @ x0[:, :, i, j]
+    return answer
+
+
+def simple_local_score(x0, x, sigma, k):
+    """All squares, then `avg_pool2d`."""
+    gap = (x[:, None] - x0).square().sum(dim=2)  # (B, N, H, W)
+    box = avg_pool2d(gap, k, stride=1, padding=k // 2, divisor_override=1)
+    weight = (-box / (2 * sigma**2)).softmax(dim=1)
+    return torch.einsum("bnhw,nchw->bchw", weight, x0)
+
+
+def literal_crop_mean(x0, z, sigma, s):
+    """Niedoba et al.: one crop after the other."""
+    total, count = torch.zeros_like(z), torch.zeros_like(z)
+    for i in range(z.shape[2] - s + 1):
+        for j in range(z.shape[3] - s + 1):
+            crop = (..., slice(i, i + s), slice(j, j + s))
+            total[crop] += Optimal(x0[crop].contiguous())(z[crop].contiguous(), sigma)
+            count[crop] += 1
+    return total / count
+
+
+def literal_els(x0, x, sigma, k):
+    """Kamb & Ganguli, Eq. 10: one patch of the training images after the other."""
+    r, (H, W) = k // 2, x.shape[2:]
+    queries = unfold(pad(x, (r, r, r, r), mode="circular"), k)  # (B, d, P)
+    logits, values = [], []
+    for y in x0:
+        for i in range(r, H - r):
+            for j in range(r, W - r):
+                patch = y[:, i - r : i + r + 1, j - r : j + r + 1].reshape(-1, 1)
+                logits.append((queries - patch).square().sum(dim=1) / (-2 * sigma**2))
+                values.append(y[:, i, j])
+    weight = torch.stack(logits, dim=2).softmax(dim=2)  # (B, P, n)
+    return (weight @ torch.stack(values)).transpose(1, 2).reshape(x.shape)
+
+
+def simple_els(x0, x, sigma, k, chunk=16):
+    """Streaming over whole blocks: `unfold`, `cdist`, running log mass."""
+    r, C = k // 2, x.shape[1]
+    queries = unfold(pad(x, (r, r, r, r), mode="circular"), k).transpose(1, 2)
+    top, total, mass = -math.inf, 0, 0
+    for y in x0.split(chunk):
+        patches = unfold(y, k).transpose(1, 2).flatten(0, 1)  # (n, d)
+        centre = patches.view(len(patches), C, -1)[..., k * k // 2]
+        logits = torch.cdist(queries, patches).square() / (-2 * sigma**2)
+        new = torch.maximum(torch.as_tensor(top), logits.amax(dim=2, keepdim=True))
+        weight, decay = (logits - new).exp(), (top - new).exp()
+        total, top = total * decay + weight @ centre, new
+        mass = mass * decay + weight.sum(dim=2, keepdim=True)
+    return (total / mass).transpose(1, 2).reshape(x.shape)
+
+
+def shifted(x0, x, sigma):
+    """The optimal denoiser of the set with all its circular shifts."""
+    H, W = x.shape[2:]
+    orbit = [x0.roll((i, j), dims=(2, 3)) for i in range(H) for j in range(W)]
+    return Optimal(torch.cat(orbit))(x, sigma)
+
+
+def literal_smoothed(x0, x, sigma, noises, s):
+    """Scarvelis et al.: one noise after the other, in their t and z."""
+    t, total = 1 / (1 + sigma), 0
+    for eps in noises:
+        z = t * x + s * eps
+        gap = (z[:, None] - t * x0).square().sum(dim=(2, 3, 4))
+        weight = (-gap / (2 * (1 - t) ** 2)).softmax(dim=1)
+        total = total + torch.einsum("bn,nchw->bchw", weight, t * x0)
+    return total / len(noises) / t
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def paired(ours, other, repeats):
+    """Median seconds of both, in turn, and the median of the ratios other / ours."""
+    pairs = [(seconds(ours), seconds(other)) for _ in range(repeats)]
+    mine, theirs = (statistics.median(column) for column in zip(*pairs))
+    return mine, theirs, statistics.median(b / a for a, b in pairs)
+
+
+def memory_gb(field):
+    """VmRSS, what the process holds, or VmHWM, the most it held (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024**2
+    raise ValueError(field)
+
+
+def measured(function):
+    """Seconds, and the memory beyond what was held before, in GB."""
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
+    before = memory_gb("VmRSS")
+    return seconds(function), memory_gb("VmHWM") - before
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def local_score_over_sides(x0, x, sigma, repeats):
+    """The time must not depend on the side."""
+    times = {k: [] for k in SIDES}
+    for _ in range(repeats):  # in turn, so that a slow minute hits all sides
+        for k in SIDES:
+            times[k].append(measured(lambda k=k: LocalScore(x0, k)(x, sigma)))
+    for k, rows in times.items():
+        gb = max(memory for _, memory in rows)
+        say(
+            f"LS, k {k:2d} {statistics.median(t for t, _ in rows):28.3f} s  {gb:.2f} GB"
+        )
+    each = [statistics.median(t for t, _ in rows) for rows in times.values()]
+    least = [min(t for t, _ in rows) for rows in times.values()]
+    say(f"slowest / fastest side: {max(each) / min(each):.2f} (of the medians)")
+    say(f"slowest / fastest side: {max(least) / min(least):.2f} (of the least times)")
+
+
+def els_over_noise(x0, clean, noise):
+    for sigma in ELS_SIGMAS:
+        x = clean + sigma * noise
+        s, gb = measured(lambda x=x, s=sigma: EquivariantLocalScore(x0, 3)(x, s))
+        rate = s / (len(x0) * 30**2 * len(x) * 32**2) * 1e9
+        say(f"ELS, sigma {sigma:5g} {s:28.3f} s  {gb:.2f} GB  {rate:.2f} ns a logit")
+
+
+def compare(name, ours, other, repeats):
+    mine, theirs, ratio = paired(ours, other, repeats)
+    gap = (ours() - other()).norm() / other().norm()
+    say(f"{name:44s} {mine:8.3f} s {theirs:8.3f} s  {ratio:7.1f} x  differ {gap:.0e}")
+
+
+def window_rivals(x0, x, sigma, repeats):
+    tag = f"N {len(x0)} B {len(x)} sigma {sigma:g}"
+    for k in (3, 15):
+        ours = partial(LocalScore(x0, k), x, sigma)
+        other = partial(literal_local_score, x0, x, sigma, k)
+        compare(f"LS k {k} / formula, {tag}", ours, other, 1)
+        other = partial(simple_local_score, x0, x, sigma, k)
+        compare(f"LS k {k} / simple, {tag}", ours, other, repeats)
+    ours, other = CropMean(x0, 7), partial(literal_crop_mean, x0, x, sigma, 7)
+    compare(f"PSPC s 7 / formula, {tag}", partial(ours, x, sigma), other, 1)
+    noises = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    ours = partial(Smoothed(x0, noises, 0.1), x, sigma)
+    other = partial(literal_smoothed, x0, x, sigma, noises, 0.1)
+    compare(f"Scarvelis M 4 / formula, {tag}", ours, other, repeats)
+
+
+def patch_rivals(x0, x, sigma, repeats):
+    """Those that move patches and images, for few images."""
+    tag = f"B {len(x)} sigma {sigma:g}"
+    for k in (3, 7):
+        ours = partial(EquivariantLocalScore(x0[:2], k), x, sigma)
+        other = partial(literal_els, x0[:2], x, sigma, k)
+        compare(f"ELS k {k} / formula, N 2 {tag}", ours, other, 1)
+        ours = partial(EquivariantLocalScore(x0[:64], k), x, sigma)
+        other = partial(simple_els, x0[:64], x, sigma, k)
+        compare(f"ELS k {k} / simple, N 64 {tag}", ours, other, repeats)
+    ours, other = EquivariantScore(x0[:32]), partial(shifted, x0[:32], x, sigma)
+    compare(f"ES / all shifts, N 32 {tag}", partial(ours, x, sigma), other, 1)
+
+
+def rounding(x0, clean, noise):
+    """Float32 answers against float64 ones, relative."""
+    makers = {
+        "LS k 3": lambda y: LocalScore(y, 3),
+        "LS k 15": lambda y: LocalScore(y, 15),
+        "PSPC s 7": lambda y: CropMean(y, 7),
+        "ELS k 3": lambda y: EquivariantLocalScore(y, 3),
+        "bbELS k 3": lambda y: BoundaryBroken(y, 3),
+        "ES": EquivariantScore,
+    }
+    for name, make in makers.items():
+        gaps = []
+        for sigma in (0.002, 0.01, 0.03, 0.05, 0.2, 1.0, 5.0):
+            x = clean + sigma * noise
+            exact = make(x0.double())(x.double(), sigma)
+            gaps.append((make(x0)(x, sigma) - exact).norm() / exact.norm())
+        say(f"{name:10s} float32 - float64: " + " ".join(f"{g:.0e}" for g in gaps))
+
+
+def main(n, patches, batch, repeats):
+    x0, clean = images("train", n), images("test", batch)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    say(f"N {n}, B {batch}, {torch.get_num_threads()} threads")
+    LocalScore(x0[:100], 3)(clean, 0.5)  # wake up the threads
+    local_score_over_sides(x0, clean + 0.5 * noise, 0.5, repeats)
+    say(f"ELS, N {patches}, B {batch}, k 3")
+    els_over_noise(x0[:patches], clean, noise)
+    say(f"{'':44s} {'ours':>10s} {'other':>10s}")
+    noisy = [(clean + sigma * noise, sigma) for sigma in SIGMAS]
+    for x, sigma in noisy:
+        patch_rivals(x0, x[:2], sigma, repeats)
+    for N, B in ((200, 1), (200, batch), (1000, batch)):
+        for x, sigma in noisy:
+            window_rivals(x0[:N], x[:B], sigma, repeats)
+    say("sigma 0.002 0.01 0.03 0.05 0.2 1 5, test images, N 50")
+    rounding(x0[:50], clean[:2], noise[:2])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--patches", type=int, default=2_000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    main(options.images, options.patches, options.batch, options.repeats)
