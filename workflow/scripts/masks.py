@@ -26,10 +26,12 @@ data/results/masks_NAME.json. Interval: [mean, low, high] over the images, 95 %.
       density                      [thresholds][levels]
       mse                          [thresholds][levels] intervals
       best                         [levels], the threshold with the least mse
+      net_r2                       [thresholds][levels] intervals, to the net (if any)
     batches (source_global): a softmax inside of each batch, and the mean of the batches
       K                            [sizes], the last one is N, which is exact
       mse, r2                      [sizes][levels] intervals; r2 to the exact answer
       end_r2                       [sizes] intervals, end of DDIM to the exact one
+      net_r2                       [sizes][levels] intervals, to the net (if any)
     tuned: local_score (LS), crop_mean (PSPC-Square), smoothed (Scarvelis et al.); the
       value with the least error at each level on other images, from the training split
       value                        [values], sides of windows, or smoothing in z
@@ -188,15 +190,21 @@ def convention_table(images, wiener, threshold, levels):
     return table, first
 
 
-def threshold_table(wiener, threshold, exact, levels):
+def to_net(rows, net):
+    """Agreement of each row of answers with those of the net, {} without a net."""
+    return {"net_r2": [agreement(answers, net) for answers in rows]} if net else {}
+
+
+def threshold_table(wiener, threshold, exact, levels, net):
     """Errors for each threshold, and the best one at each level; `exact` has one."""
-    masks, errors = [], []
+    masks, errors, all_answers = [], [], []
     for tau in tqdm(THRESHOLDS, "thresholds"):
         if tau == threshold:
             denoise, answers = exact.denoise, exact.answers
         else:
             denoise = masked(exact.denoise.data, wiener, tau)
             answers = levels.answers(denoise)
+        all_answers.append(answers)
         errors.append(levels.errors(answers))
         masks.append(mask_table(denoise, levels))
     best = torch.stack(errors).mean(dim=2).argmin(dim=0)
@@ -205,24 +213,21 @@ def threshold_table(wiener, threshold, exact, levels):
         "density": [m["density"] for m in masks],
         "mse": [intervals(rows) for rows in errors],
         "best": [THRESHOLDS[i] for i in best],
-    }
+    } | to_net(all_answers, net)
 
 
-def batch_table(exact, levels):
+def batch_table(exact, levels, net):
     """What the mean over batches does to the answers and to the samples."""
     N = len(exact.denoise.data)
-    table = {
-        "K": [K for K in BATCHES if K < N] + [N],
-        "mse": [],
-        "r2": [],
-        "end_r2": [],
-    }
-    for K in tqdm(table["K"], "batches"):
-        run = levels.run(per_batch(exact.denoise, K)) if K < N else exact
-        table["mse"].append(intervals(levels.errors(run.answers)))
-        table["r2"].append(agreement(run.answers, exact.answers))
-        table["end_r2"].append(interval(r2_score(run.end, exact.end)))
-    return table
+    sizes = [K for K in BATCHES if K < N]
+    parts = (levels.run(per_batch(exact.denoise, K)) for K in tqdm(sizes, "batches"))
+    runs = [*parts, exact]
+    return {
+        "K": [*sizes, N],
+        "mse": [intervals(levels.errors(run.answers)) for run in runs],
+        "r2": [agreement(run.answers, exact.answers) for run in runs],
+        "end_r2": [interval(r2_score(run.end, exact.end)) for run in runs],
+    } | to_net([run.answers for run in runs], net)
 
 
 def tune(family, values, levels):
@@ -303,8 +308,10 @@ def everything(name, images, others, test, threshold, noise):
     table["conventions"] = conventions
     answers["masked"] = exact.answers
     table["denoisers"] = denoiser_table(answers, levels)
-    table["batches"] = batch_table(exact, levels)
-    table["thresholds"] = threshold_table(wiener, threshold, exact, levels)
+    table["batches"] = batch_table(exact, levels, answers.get("net"))
+    table["thresholds"] = threshold_table(
+        wiener, threshold, exact, levels, answers.get("net")
+    )
     return table
 
 
