@@ -12,11 +12,10 @@ levels. The slow rivals get few images, and the ratios are for that few.
 import argparse
 import math
 import statistics
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
+from exact_denoisers import forget_peak, memory_gb, seconds
 from torch.nn.functional import avg_pool2d, pad, unfold
 
 from helpers import data
@@ -123,12 +122,6 @@ def literal_smoothed(x0, x, sigma, noises, s):
     return total / len(noises) / t
 
 
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def paired(ours, other, repeats):
     """Median seconds of both, in turn, and the median of the ratios other / ours."""
     pairs = [(seconds(ours), seconds(other)) for _ in range(repeats)]
@@ -136,17 +129,9 @@ def paired(ours, other, repeats):
     return mine, theirs, statistics.median(b / a for a, b in pairs)
 
 
-def memory_gb(field):
-    """VmRSS, what the process holds, or VmHWM, the most it held (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024**2
-    raise ValueError(field)
-
-
 def measured(function):
     """Seconds, and the memory beyond what was held before, in GB."""
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
+    forget_peak()
     before = memory_gb("VmRSS")
     return seconds(function), memory_gb("VmHWM") - before
 

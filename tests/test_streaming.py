@@ -213,7 +213,7 @@ print(extra(stored_batches(sys.argv[1], 5000)), extra([z]))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 def test_peak_memory(tmp_path):
     """A set is read without holding it; a covariance needs two matrices, no third."""
     path = tmp_path / "big-train.npz"

@@ -43,6 +43,14 @@ def overlaps(length: int, r: int) -> list[range]:
     return [inner, *(range(i, i + 1) for i in outer)]
 
 
+def with_bar(machine, x: Tensor, sigma: float | Tensor) -> Tensor:
+    """One call of a machine with a side k, noise level by noise level, with its bar."""
+    check_noisy(x, machine.data.shape[1:])
+    total = len(x) * x[0, 0].numel()
+    with tqdm(total=total, unit="pixel", disable=not machine.progress) as bar:
+        return by_side(partial(machine._denoise, bar=bar), machine.k, x, sigma)
+
+
 class EquivariantLocalScore:
     r"""Each pixel from patches of all places (the ELS machine, Kamb & Ganguli 2025).
 
@@ -68,10 +76,7 @@ class EquivariantLocalScore:
             check_side(k, min(data.shape[2:]))
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        check_noisy(x, self.data.shape[1:])
-        total = len(x) * x[0, 0].numel()
-        with tqdm(total=total, unit="pixel", disable=not self.progress) as bar:
-            return by_side(partial(self._denoise, bar=bar), self.k, x, sigma)
+        return with_bar(self, x, sigma)
 
     def _denoise(self, x, variance, k, bar) -> Tensor:
         C, H, W = x.shape[1:]
@@ -102,10 +107,7 @@ class BoundaryBroken:
         self.local = LocalScore(data, k)
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        check_noisy(x, self.data.shape[1:])
-        total = len(x) * x[0, 0].numel()
-        with tqdm(total=total, unit="pixel", disable=not self.progress) as bar:
-            return by_side(partial(self._denoise, bar=bar), self.k, x, sigma)
+        return with_bar(self, x, sigma)
 
     def _denoise(self, x, variance, k, bar) -> Tensor:
         H, W = x.shape[2:]
