@@ -25,7 +25,8 @@ from exact_denoisers import forget_peak, images, memory_gb, paired, report
 from helpers import data, dead_leaves
 from helpers.lowrank import certified, eigenbasis
 from helpers.stationary import Stationary
-from helpers.streaming import Moments, stored_batches
+from helpers.stored import stored_batches
+from helpers.streaming import Moments
 
 R, PASSES, EXTRA = 50, 6, 10
 BATCH = 32  # images 256 x 256 x 3 at a time

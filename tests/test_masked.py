@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import masked, masks
+from helpers import loops, masked, masks
 from helpers.data import load
 from helpers.denoisers import Optimal
 from helpers.masked import Masked
@@ -47,13 +47,20 @@ def literal(data, mask, x, sigma):
     return answer.view_as(x)
 
 
+def by_tensors(monkeypatch):
+    """As on a GPU: without the compiled loops."""
+    monkeypatch.setattr(Masked, "_compiled", lambda *_: False)
+
+
 @pytest.mark.parametrize("sigma", [0.002, 0.05, 0.7, 1.5, 30.0])
 @pytest.mark.parametrize("rows", [n, 20])
-@pytest.mark.parametrize("dense", [True, False, None])
-def test_formula(rng, sigma, rows, dense):
+@pytest.mark.parametrize("way", ["dense", "tensors", "loops"])
+def test_formula(rng, sigma, rows, way, monkeypatch):
+    if way == "tensors":
+        by_tensors(monkeypatch)
     data, mask = images(30, rng), some_mask(rng, rows)
     x = noisy(data, 3, sigma, rng)
-    got = Masked(data, mask, dense)(x, sigma)
+    got = Masked(data, mask, way == "dense")(x, sigma)
     torch.testing.assert_close(got, literal(data, mask, x, sigma), rtol=0, atol=1e-11)
 
 
@@ -112,12 +119,40 @@ def test_windows_are_the_local_score(rng, k):
     torch.testing.assert_close(got, LocalScore(data, k)(x, 0.4), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("N", [1, 2, 15, 16, 17, 70])
+@pytest.mark.parametrize("task", [16, 20, 512])
+def test_loops_are_the_tensor_operations(rng, monkeypatch, N, task):
+    """With the tree, for numbers of images that do not fill a row or a task."""
+    monkeypatch.setattr(loops, "TASK", task)
+    data, sigma = images(N, rng), 0.4
+    x = images(9, rng) + sigma * images(9, rng)
+    mask = masks.window_mask(SHAPE, 3).repeat(3, 1)
+    got = Masked(data, mask, dense=False)(x, sigma)
+    by_tensors(monkeypatch)
+    expected = Masked(data, mask, dense=False)(x, sigma)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
+    monkeypatch.setattr(loops, "TASK", 16)
+    data, mask = images(100, rng, dtype=torch.float32), some_mask(rng)
+    x, denoise = noisy(data, 3, 0.4, rng), Masked(data, mask, dense=False)
+    threads = torch.get_num_threads()
+    answers = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        answers.append(denoise(x, 0.4))
+    torch.set_num_threads(threads)
+    assert torch.equal(*answers)
+
+
 def test_blocks_and_order_do_not_matter(rng, monkeypatch):
     data, mask = images(50, rng), some_mask(rng)
     x = noisy(data, 9, 0.4, rng)
     whole = Masked(data, mask)(x, 0.4)
     shuffled = Masked(data[torch.randperm(50, generator=rng)], mask)(x, 0.4)
     torch.testing.assert_close(shuffled, whole, rtol=0, atol=1e-12)
+    by_tensors(monkeypatch)
     for columns, batch in ((3, 2), (16, 1), (1000, 9)):
         monkeypatch.setattr(masked, "COLUMNS", columns)
         monkeypatch.setattr(masked, "IMAGES", batch)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import data
-from helpers.streaming import Moments, effective_number, softmax_mean, stored_batches
+from helpers.streaming import Moments, SoftmaxMean, effective_number, softmax_mean
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -73,6 +73,21 @@ def test_effective_number_at_its_ends():
     assert effective_number([torch.zeros(1, 50)]).item() == pytest.approx(50)
     one = torch.tensor([[0.0, -torch.inf, -1e9]])
     assert effective_number([one]).item() == 1
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=5), st.sampled_from([1e-3, 1, 300])
+)
+def test_passes_merge_to_one(sizes, spread):
+    """Each pass relative to a peak of its own, also one that is far below the rest."""
+    blocks = [(spread * randn(2, n), randn(n, 3)) for n in sizes]
+    whole, merged = SoftmaxMean(), SoftmaxMean()
+    for block in blocks:
+        whole.update(*block)
+        part = SoftmaxMean()
+        part.update(*block)
+        merged.merge(part.top, part.mass, part.total)
+    torch.testing.assert_close(merged.mean(), whole.mean(), rtol=0, atol=1e-12)
 
 
 def test_no_block_is_an_error():
@@ -194,7 +209,8 @@ def test_covariances_of_floats_are_symmetric_to_the_bit():
 PEAK = """
 import sys, torch
 from pathlib import Path
-from helpers.streaming import Moments, stored_batches
+from helpers.stored import stored_batches
+from helpers.streaming import Moments
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -223,54 +239,6 @@ def test_peak_memory(tmp_path):
     stored, covariance = map(float, printed.split())
     assert stored < 25
     assert covariance < 2.7 * (4096 * 4096 * 8 / 2**20)
-
-
-@pytest.mark.parametrize("kind", ["npz", "npy"])
-@pytest.mark.parametrize(("size", "shards"), [(1, 1), (7, 3), (100, 1), (4, 20)])
-def test_stored_batches_are_the_images(tmp_path, kind, size, shards):
-    images, path = levels(17, 4, 5, 3).numpy(), tmp_path / f"set-train.{kind}"
-    if kind == "npz":
-        data.write(path, images, np.arange(17))
-    else:
-        np.save(path, images)
-    batches = [b for k in range(shards) for b in stored_batches(path, size, k, shards)]
-    assert all(1 <= len(b) <= size and b.dtype == torch.uint8 for b in batches)
-    expected = torch.tensor(images).permute(0, 3, 1, 2)
-    assert torch.equal(torch.cat(batches), expected)
-    moments = Moments()
-    for batch in batches:
-        moments.update(batch)
-    assert torch.equal(moments.cov(), Moments().update(expected).cov())
-
-
-def test_sets_that_cannot_be_mapped(tmp_path):
-    images, path = levels(17, 4, 5, 3).numpy(), tmp_path / "set.npz"
-
-    def refused(message, name="set.npz", size=4, **part):
-        with pytest.raises(ValueError, match=message):
-            list(stored_batches(tmp_path / name, size, **part))
-
-    np.savez_compressed(path, images=images)
-    refused("is compressed and cannot be mapped")
-    np.savez(path, pictures=images)
-    refused("has no images.npy")
-    np.savez(path, images=images.astype(float))
-    refused("holds float64")
-    np.savez(path, images=images[..., 0])
-    refused("not uint8")
-    np.savez(path, images=images)
-    refused("no batches of 0", size=0)
-    refused("shard 3 of 3", shard=3, shards=3)
-    path.write_bytes(path.read_bytes()[:500])
-    refused("has no images.npy")
-    np.save(tmp_path / "set.npy", images)
-    whole = (tmp_path / "set.npy").read_bytes()
-    (tmp_path / "set.npy").write_bytes(whole[:-1])
-    refused("cut off", "set.npy")
-    (tmp_path / "set.npy").write_bytes(b"nothing")
-    refused("no array of images", "set.npy")
-    with pytest.raises(FileNotFoundError):
-        list(stored_batches(tmp_path / "none.npz", 4))
 
 
 @pytest.mark.parametrize(

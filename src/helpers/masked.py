@@ -8,8 +8,9 @@ of Kamb & Ganguli 2025, with masks from the gradients of a net PSPC-Flex of Nied
 al. 2025.) All ones give the optimal denoiser, the identity n scalar posteriors.
 
 Taken literally this costs $B N n^2$. The sums over the masks are taken by `MaskSums`
-instead. Squares of differences cancel no digits, but a long sum of them is rounded; the
-outputs where that could be felt are computed once more in float64.
+instead, on a processor in compiled loops (`helpers.loops`). Squares of differences
+cancel no digits, but a long sum of them is rounded; the outputs where that could be
+felt are computed once more in float64.
 """
 
 import math
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from helpers.data import check_images
 from helpers.denoisers import check_noisy
+from helpers.loops import softmax_sums
 from helpers.masks import check_mask
 from helpers.masksums import MaskSums
 from helpers.streaming import SoftmaxMean
@@ -112,16 +114,32 @@ class Masked:
 
     def _pass(self, x, sigma, sums, order, rows) -> SoftmaxMean:
         """All training images, a block at a time, for the rows in this order."""
-        B, mu, channels = len(x), self.mu.to(x)[:, None], sums.n // rows
+        channels, data = sums.n // rows, self.data.flatten(1)
+        if self._compiled(x, sums):
+            return self._loops(x.flatten(1), sigma, sums, order, channels)
+        B, mu = len(x), self.mu.to(x)[:, None]
         table = sums.table(COLUMNS // B * B, x.dtype)
         centred = (x.flatten(1).T - mu)[..., None]  # (n, B, 1)
         running = SoftmaxMean(torch.exp2)
-        blocks = self.data.flatten(1).split(COLUMNS // B)
+        blocks = data.split(COLUMNS // B)
         for y in tqdm(blocks, "masked denoiser", leave=False, delay=5, disable=None):
             y = y.to(x).T.contiguous()  # (n, K)
             bits = self._bits(centred, (y - mu)[:, None], sigma, sums, table)
             running.update(bits.neg_(), values(y, order, channels))
         return running
+
+    def _compiled(self, x, sums) -> bool:
+        """Whether the compiled loops can do it, which have no gradient."""
+        if sums.dense or x.requires_grad or x.device.type != "cpu":
+            return False
+        return x.dtype in (torch.float32, torch.float64)
+
+    def _loops(self, x, sigma, sums, order, channels) -> SoftmaxMean:
+        squares = sigma < PRODUCTS
+        scale = (LOG2E / 2) ** 0.5 / sigma if squares else LOG2E / sigma**2
+        loops = sums.loops._replace(order=order.numpy())
+        data = self.data.flatten(1)
+        return softmax_sums(data, x, self.mu, scale, squares, loops, channels)
 
     def _bits(self, x, y, sigma, sums, table) -> Tensor:
         r"""$\sum_n M_{mn} (x_n - y_{kn})^2 / 2 \sigma^2 \log 2$, (rows, B, K), up to a

@@ -9,15 +9,19 @@ nothing, nearly full ones on the sum of all.
 
 import heapq
 import itertools
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from helpers.loops import Loops
+
 DEPTH = 4  # entries that a level of the tree costs: a deep tree means many small steps
 # A dense product adds this many entries in the time of one gathered entry.
-SPEED = {"cpu": 4, "cuda": 60}
+SPEED = {"cpu": 3, "cuda": 60}
 
 
 class MaskSums:
@@ -39,6 +43,11 @@ class MaskSums:
         self.order = torch.arange(self.rows) if self.dense else tree.order()
         self.full = not self.dense and bool(tree.full.any())
         self.levels = [] if self.dense else tree.levels(mask.cpu())
+
+    @cached_property
+    def loops(self) -> Loops:
+        """The same sums for `softmax_sums`; not for a dense product."""
+        return Loops.of(self.levels, self.order, self.full)
 
     def table(self, columns: int, dtype=torch.float32) -> Tensor:
         """Room for z, for the sum of all z, and for M z: (n + 1 + rows, columns)."""
@@ -166,5 +175,6 @@ def spanning_tree(mask: Tensor, shape) -> Tree:
 
 def changes(mask: Tensor, a: Tensor, b: Tensor) -> list[int]:
     """In how many places the masks of rows a and b differ."""
-    parts = zip(a.split(2048), b.split(2048))
-    return [c for i, j in parts for c in (mask[i] ^ mask[j]).sum(dim=1).tolist()]
+    bits = np.packbits(mask.numpy(), axis=1)  # eight places in a byte
+    a, b = a.numpy(), b.numpy()
+    return np.bitwise_count(bits[a] ^ bits[b]).sum(axis=1, dtype=np.int64).tolist()

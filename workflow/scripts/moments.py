@@ -23,7 +23,8 @@ from tqdm import tqdm
 from helpers import data, dead_leaves, paths, toy_faces
 from helpers.artifacts import Experiment
 from helpers.lowrank import compress
-from helpers.streaming import Moments, stored_batches
+from helpers.stored import stored_batches
+from helpers.streaming import Moments
 from helpers.wiener import Wiener
 
 SIDE = 32  # of the drawn sets, in grey
