@@ -20,13 +20,17 @@ from torch.nn.functional import avg_pool2d, pad, unfold
 
 from helpers import data
 from helpers.denoisers import Optimal
+from helpers.masked import Masked
+from helpers.masks import wiener_mask
 from helpers.patches import BoundaryBroken, EquivariantLocalScore, EquivariantScore
 from helpers.smoothed import Smoothed
+from helpers.wiener import Wiener
 from helpers.windows import CropMean, LocalScore
 
 SIDES = (3, 5, 9, 15, 23, 31, 47, 63)
 ELS_SIGMAS = (0.01, 0.1, 0.5, 1.2)
 SIGMAS = (0.01, 0.1, 1.0)
+FEW = 400  # images for denoisers that move them
 
 
 def images(split, n):
@@ -155,50 +159,63 @@ def local_score_over_sides(x0, x, sigma, repeats):
     least = [min(t for t, _ in rows) for rows in times.values()]
     say(f"slowest / fastest side: {max(each) / min(each):.2f} (of the medians)")
     say(f"slowest / fastest side: {max(least) / min(least):.2f} (of the least times)")
+    return {"k": list(times), "median": each, "least": least}
 
 
 def els_over_noise(x0, clean, noise):
+    rows = []
     for sigma in ELS_SIGMAS:
         x = clean + sigma * noise
         s, gb = measured(lambda x=x, s=sigma: EquivariantLocalScore(x0, 3)(x, s))
         rate = s / (len(x0) * 30**2 * len(x) * 32**2) * 1e9
         say(f"ELS, sigma {sigma:5g} {s:28.3f} s  {gb:.2f} GB  {rate:.2f} ns a logit")
+        rows.append({"sigma": sigma, "seconds": s, "GB": gb})
+    return rows
 
 
-def compare(name, ours, other, repeats):
+def compare(name, sigma, N, B, ours, other, repeats):
+    """A row: seconds of both, and how far the answers are apart."""
     mine, theirs, ratio = paired(ours, other, repeats)
     gap = (ours() - other()).norm() / other().norm()
-    say(f"{name:44s} {mine:8.3f} s {theirs:8.3f} s  {ratio:7.1f} x  differ {gap:.0e}")
+    say(
+        f"{name:26s} N {N:4d} B {B} sigma {sigma:4g} {mine:8.3f} s {theirs:8.3f} s  "
+        f"{ratio:7.1f} x  differ {gap:.0e}"
+    )
+    about = {"name": name, "sigma": sigma, "N": N, "B": B, "off": gap.item()}
+    return about | {"ours": mine, "other": theirs, "ratio": ratio}
 
 
 def window_rivals(x0, x, sigma, repeats):
-    tag = f"N {len(x0)} B {len(x)} sigma {sigma:g}"
+    row, rows = partial(compare, sigma=sigma, N=len(x0), B=len(x)), []
     for k in (3, 15):
         ours = partial(LocalScore(x0, k), x, sigma)
         other = partial(literal_local_score, x0, x, sigma, k)
-        compare(f"LS k {k} / formula, {tag}", ours, other, 1)
+        rows.append(row(f"LS k {k} / formula", ours=ours, other=other, repeats=1))
         other = partial(simple_local_score, x0, x, sigma, k)
-        compare(f"LS k {k} / simple, {tag}", ours, other, repeats)
-    ours, other = CropMean(x0, 7), partial(literal_crop_mean, x0, x, sigma, 7)
-    compare(f"PSPC s 7 / formula, {tag}", partial(ours, x, sigma), other, 1)
+        rows.append(row(f"LS k {k} / simple", ours=ours, other=other, repeats=repeats))
+    ours = partial(CropMean(x0, 7), x, sigma)
+    other = partial(literal_crop_mean, x0, x, sigma, 7)
+    rows.append(row("PSPC s 7 / formula", ours=ours, other=other, repeats=1))
     noises = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     ours = partial(Smoothed(x0, noises, 0.1), x, sigma)
     other = partial(literal_smoothed, x0, x, sigma, noises, 0.1)
-    compare(f"Scarvelis M 4 / formula, {tag}", ours, other, repeats)
+    rows.append(row("Scarvelis M 4 / formula", ours=ours, other=other, repeats=repeats))
+    return rows
 
 
 def patch_rivals(x0, x, sigma, repeats):
     """Those that move patches and images, for few images."""
-    tag = f"B {len(x)} sigma {sigma:g}"
+    row, rows = partial(compare, sigma=sigma, B=len(x)), []
     for k in (3, 7):
-        ours = partial(EquivariantLocalScore(x0[:2], k), x, sigma)
-        other = partial(literal_els, x0[:2], x, sigma, k)
-        compare(f"ELS k {k} / formula, N 2 {tag}", ours, other, 1)
-        ours = partial(EquivariantLocalScore(x0[:64], k), x, sigma)
-        other = partial(simple_els, x0[:64], x, sigma, k)
-        compare(f"ELS k {k} / simple, N 64 {tag}", ours, other, repeats)
-    ours, other = EquivariantScore(x0[:32]), partial(shifted, x0[:32], x, sigma)
-    compare(f"ES / all shifts, N 32 {tag}", partial(ours, x, sigma), other, 1)
+        for N, name, rival in ((2, "formula", literal_els), (64, "simple", simple_els)):
+            ours = partial(EquivariantLocalScore(x0[:N], k), x, sigma)
+            other = partial(rival, x0[:N], x, sigma, k)
+            title = f"ELS k {k} / {name}"
+            rows.append(row(title, N=N, ours=ours, other=other, repeats=repeats))
+    ours = partial(EquivariantScore(x0[:32]), x, sigma)
+    other = partial(shifted, x0[:32], x, sigma)
+    rows.append(row("ES / all shifts", N=32, ours=ours, other=other, repeats=1))
+    return rows
 
 
 def rounding(x0, clean, noise):
@@ -220,30 +237,64 @@ def rounding(x0, clean, noise):
         say(f"{name:10s} float32 - float64: " + " ".join(f"{g:.0e}" for g in gaps))
 
 
-def main(n, patches, batch, repeats):
+def over_images(clean, noise, counts, sigma=1.0):
+    """Seconds and memory of one step of every denoiser, over the training images."""
+    x, rows = clean + sigma * noise, []
+    every = images("train", max(counts))
+    mask = wiener_mask(Wiener.fit(every), sigma, 0.05)
+    for x0 in (every[:N] for N in counts):
+        N = len(x0)
+        makers = {
+            "optimal": lambda y: Optimal(y),
+            "Wiener": lambda y: Wiener.fit(y),
+            "LS": lambda y: LocalScore(y, 7),
+            "PSPC-Square": lambda y: CropMean(y, 7),
+            "masked": lambda y: Masked(y, mask),
+            "ELS": lambda y: EquivariantLocalScore(y, 3),
+            "ES": EquivariantScore,
+        }
+        for name, make in makers.items():
+            if name in ("ELS", "ES") and N > FEW:
+                continue
+            denoise = make(x0)
+            denoise(x[:1], sigma)  # plans and decompositions are made once
+            took, gb = measured(lambda f=denoise: f(x, sigma))
+            say(f"{name:12s} N {N:6d} {took:8.3f} s  {gb:.2f} GB")
+            rows.append({"name": name, "N": N, "seconds": took, "GB": gb})
+    return rows
+
+
+def main(options):
+    n, batch, repeats = options.images, options.batch, options.repeats
     x0, clean = images("train", n), images("test", batch)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     say(f"N {n}, B {batch}, {torch.get_num_threads()} threads")
     LocalScore(x0[:100], 3)(clean, 0.5)  # wake up the threads
-    local_score_over_sides(x0, clean + 0.5 * noise, 0.5, repeats)
-    say(f"ELS, N {patches}, B {batch}, k 3")
-    els_over_noise(x0[:patches], clean, noise)
+    found = {"sides": local_score_over_sides(x0, clean + 0.5 * noise, 0.5, repeats)}
+    say(f"ELS, N {options.patches}, B {batch}, k 3")
+    found["els"] = els_over_noise(x0[: options.patches], clean, noise)
     say(f"{'':44s} {'ours':>10s} {'other':>10s}")
     noisy = [(clean + sigma * noise, sigma) for sigma in SIGMAS]
+    found["rivals"] = []
     for x, sigma in noisy:
-        patch_rivals(x0, x[:2], sigma, repeats)
+        found["rivals"] += patch_rivals(x0, x[:2], sigma, repeats)
     for N, B in ((200, 1), (200, batch), (1000, batch)):
         for x, sigma in noisy:
-            window_rivals(x0[:N], x[:B], sigma, repeats)
+            found["rivals"] += window_rivals(x0[:N], x[:B], sigma, repeats)
+    found["over_images"] = over_images(clean, noise, (100, 400, 1600, 6400, 25_600))
     say("sigma 0.002 0.01 0.03 0.05 0.2 1 5, test images, N 50")
     rounding(x0[:50], clean[:2], noise[:2])
+    return found
+
+
+def parser():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--images", type=int, default=10_000)
+    options.add_argument("--patches", type=int, default=2_000)
+    options.add_argument("--batch", type=int, default=8)
+    options.add_argument("--repeats", type=int, default=3)
+    return options
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--patches", type=int, default=2_000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    main(options.images, options.patches, options.batch, options.repeats)
+    main(parser().parse_args())

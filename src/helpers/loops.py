@@ -16,7 +16,7 @@ from tqdm import tqdm
 from helpers.lanes import add_images
 from helpers.streaming import SoftmaxMean
 
-TASK = 512  # images that one thread takes at once
+TASK = 128  # images that one thread takes at once
 
 
 class Loops(NamedTuple):
