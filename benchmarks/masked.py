@@ -159,9 +159,9 @@ def sizes(x0, options, sides=(8, 16, 32)):
             for _ in range(3)
         ]
         mine, theirs = (statistics.median(column) for column in zip(*pairs))
-        print(
-            f"n {rows[-1]['n']}: ours {mine:.3f} s, literal / ours {theirs / mine:.1f}"
-        )
+        n = small[0].numel()
+        rows.append({"n": n, "N": len(small), "ours": mine, "literal": theirs})
+        print(f"n {n}: ours {mine:.3f} s, literal / ours {theirs / mine:.1f}")
     return rows
 
 

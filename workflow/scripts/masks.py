@@ -60,8 +60,10 @@ from helpers.forward import gaussian_noise
 from helpers.masked import Masked
 from helpers.masks import CONSTANT, gain_ratio, wiener_mask
 from helpers.metrics import bootstrap, mse, r2_score
+from helpers.scales import calibrate
 from helpers.smoothed import Nearest, Smoothed
 from helpers.streaming import Moments
+from helpers.targets import to_sigma
 from helpers.wiener import Wiener
 from helpers.windows import CropMean, LocalScore
 
@@ -276,6 +278,15 @@ def network(name, schedule):
     return {"net": networks.denoiser(net, schedule, clip=True)}
 
 
+def calibrated(images, net, levels):
+    """LS with the sides of Kamb & Ganguli: nearest to the net along its own walks."""
+    walk = sampling.ddim(net, levels.xT, levels.schedule, levels.times)
+    xs = [to_sigma(step.xt, step.t, levels.schedule)[0] for step in walk]
+    sides = [k for k in SIDES if k <= images.shape[2]]
+    scales = calibrate(lambda k: LocalScore(images, k), net, xs, levels.sigmas, sides)
+    return [scales(s) for s in levels.sigmas], LocalScore(images, scales)
+
+
 def denoiser_table(answers, levels):
     """Errors of all denoisers, and their agreement with the net, if there is one."""
     table = {k: {"mse": intervals(levels.errors(a))} for k, a in answers.items()}
@@ -301,6 +312,10 @@ def everything(name, images, others, test, threshold, noise):
     }
     table["tuned"], denoisers = tuned_denoisers(images, calibration, noise)
     denoisers |= simple_denoisers(images, wiener) | network(name, levels.schedule)
+    if "net" in denoisers:
+        net = denoisers["net"]
+        sides, denoisers["local_score_net"] = calibrated(images, net, calibration)
+        table["calibrated"] = sides
     answers = {
         k: levels.answers(d) for k, d in tqdm(denoisers.items(), desc="denoisers")
     }
