@@ -29,8 +29,14 @@ def least(table, row, more):
 
 
 @njit
+def combined(table, factors, first, count, row):
+    lanes.combine_rows(table, factors, first, count, row)
+
+
+@njit
 def weighed(table, row, more, peak, images, m):
-    return lanes.weigh(table, row, more, peak, images, m)
+    mass = lanes.weigh(table, row, more, peak, len(table) - 1)
+    return mass, lanes.dot(table, images, len(table) - 1, m)
 
 
 KINDS = [(np.float32, 1e-6), (np.float64, 1e-14)]
@@ -55,6 +61,15 @@ def test_added_and_subtracted_rows(dtype, rtol, counts):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), KINDS)
+@pytest.mark.parametrize("count", [0, 1, 4, 7, 30])
+def test_combined_rows(dtype, rtol, count):
+    table, factors = rows(40, dtype), rows(3, dtype, seed=1).flatten()
+    expected = factors[5 : 5 + count] @ table[:count]
+    combined(table, factors, 5, count, 35)
+    np.testing.assert_allclose(table[35], expected, atol=30 * rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), KINDS)
 def test_what_is_summed(dtype, rtol):
     table, images = np.zeros((4, LANES), dtype), rows(4, dtype)
     square(table, images, 2, dtype(0.7), dtype(0.3))
@@ -75,7 +90,7 @@ def test_least(dtype, rtol):
 @pytest.mark.parametrize("spread", [0, 1e-6, 0.3, 5, 99])
 def test_weights_are_powers_of_two(dtype, rtol, spread):
     """To the accuracy of the numbers, for all exponents that count."""
-    table, images = np.zeros((3, LANES), dtype), rows(2, dtype)
+    table, images = np.zeros((4, LANES), dtype), rows(2, dtype)
     table[0] = 7 + spread * np.linspace(0, 1, LANES)
     weights, values = weighed(table, 0, 2, dtype(-7), images, 1)
     exact = 2.0 ** -(table[0].astype(float) - 7)
@@ -84,7 +99,7 @@ def test_weights_are_powers_of_two(dtype, rtol, spread):
 
 
 def test_a_hopeless_image_gets_no_weight():
-    table, images = np.zeros((3, LANES), np.float32), rows(2, np.float32)
+    table, images = np.zeros((4, LANES), np.float32), rows(2, np.float32)
     table[2, 3:] = np.finfo(np.float32).max / 2
     weights, values = weighed(table, 0, 2, np.float32(0), images, 1)
     assert weights == 3

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from helpers import tiles
-from helpers.tiles import Dictionary, arithmetic, gather, logits, patch_mean, rounding
+from helpers.loops import patch_sums
+from helpers.tiles import (
+    Dictionary,
+    arithmetic,
+    cells,
+    gather,
+    logits,
+    patch_mean,
+    rectangle,
+    rounding,
+)
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -101,3 +111,34 @@ def test_the_value_of_a_patch_is_the_pixel_at_its_place():
     variance = torch.full((4,), 1e-6, dtype=torch.float64)
     got = Dictionary(images, places, window).mean(images, places, window, variance)
     assert torch.equal(got, images.flatten(2)[:, :, places].transpose(1, 2))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 3.0])
+@pytest.mark.parametrize(("n", "size"), [(1, 5), (16, 5), (33, 40), (200, 16)])
+def test_loops_are_the_softmax(sigma, n, size):
+    """For numbers of patches that do not fill a row, in blocks of any size."""
+    p, q, variance = pairs(sigma=sigma, n=200)
+    p, values = p[:n], randn(n, 3, seed=2)
+    gap = (p[:, None] - q).square().sum(dim=2)
+    expected = (-gap / (2 * variance)).softmax(dim=0).T @ values
+    blocks = zip(p.split(size), values.split(size))
+    got = patch_sums(q, variance, blocks).mean()
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("sigma", [1e-8, 1e-3, 0.3, 3.0])
+def test_loops_and_products_agree(sigma, monkeypatch):
+    """Also where loops need float64, and where they must leave it to differences."""
+    images = randn(6, 3, 7, 8, dtype=torch.float32).clamp(-1, 1)
+    near = range(-1, 2)
+    places, window = (
+        cells(range(1, 6), range(1, 7), 8),
+        rectangle(near, near, (3, 7, 8)),
+    )
+    dictionary = Dictionary(images[2:], places, window)
+    x = images[:2] + sigma * randn(2, 3, 7, 8, seed=1, dtype=torch.float32)
+    variance = torch.full((2,), sigma**2, dtype=torch.float64)
+    by_loops = dictionary.mean(x, places, window, variance)
+    monkeypatch.setattr(tiles, "SHORT", 0)
+    by_products = dictionary.mean(x, places, window, variance)
+    torch.testing.assert_close(by_loops, by_products, rtol=0, atol=2e-5)

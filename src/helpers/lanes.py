@@ -22,7 +22,10 @@ SUMS = 4  # sums that grow at the same time, since an addition waits for the one
 LOWEST = -100.0  # a weight below 2^-100 counts as one: denormal numbers are slow
 TAYLOR = [math.log(2) ** k / math.factorial(k) for k in range(14)]
 FAST = ("reassoc", "contract")
-BITS = 60  # an image this far below the best changes no digit
+# An image is left out if its weight is below 2^-44 of the largest in float32, 2^-88 in
+# float64: bits for each byte of a number. N of them change a mean by N times that.
+REACH = 11
+FAR = 1e25  # half the square of a patch that is none
 COMPILED = {"nogil": True, "cache": True}
 
 
@@ -36,7 +39,7 @@ def add_images(
     here would take as long as the sums.
     """
     (K, n), B, rows = y.shape, len(x), len(order)
-    last = n + 1 + rows
+    weights, last = n + 2 + rows, n + 3 + rows  # row n + 1 + rows: zeros
     top = np.full((B, rows), np.finfo(y.dtype).min, y.dtype)
     mass = np.zeros((B, rows), y.dtype)
     total = np.zeros((B, rows, channels), y.dtype)
@@ -52,7 +55,7 @@ def add_images(
                 row = n + 1 + r
                 add_rows(table, entry, first[r], middle[r], first[r + 1], row)
                 peak = -least(table, row, last)
-                if peak < top[b, r] - BITS:
+                if peak < top[b, r] - REACH * y.itemsize:
                     continue
                 if peak > top[b, r]:
                     decay = np.exp2(top[b, r] - peak)
@@ -60,13 +63,57 @@ def add_images(
                     mass[b, r] *= decay
                     for c in range(channels):
                         total[b, r, c] *= decay
+                mass[b, r] += weigh(table, row, last, top[b, r], weights)
                 for c in range(channels):
                     place = order[r] + c * (n // channels)
-                    weights, values = weigh(table, row, last, top[b, r], images, place)
-                    total[b, r, c] += values
-                mass[b, r] += weights
+                    total[b, r, c] += dot(table, images, weights, place)
     total = total.transpose(1, 0, 2)
     return np.expand_dims(top.T, 2), np.expand_dims(mass.T, 2), total
+
+
+@njit(**COMPILED)
+def add_patches(p, v, q):
+    """Peak, mass (m, 1) and weighted sums (m, C) of patches p (n, d), values v (n, C).
+
+    The logits of a query are minus its row of q (m, d + 1) times (p, |p|^2 / 2).
+    """
+    (n, d), m, channels = p.shape, len(q), v.shape[1]
+    top = np.full((m, 1), np.finfo(p.dtype).min, p.dtype)
+    mass = np.zeros((m, 1), p.dtype)
+    total = np.zeros((m, channels), p.dtype)
+    table = np.zeros((d + 4, LANES), p.dtype)  # patch, square, logits, zeros, weights
+    values = np.zeros((channels, LANES), p.dtype)
+    for start in range(0, n, LANES):
+        _turn_patches(p[start : start + LANES], v[start : start + LANES], table, values)
+        for r in range(m):
+            combine_rows(table, q, r * (d + 1), d + 1, d + 1)
+            peak = -least(table, d + 1, d + 2)
+            if peak < top[r, 0] - REACH * p.itemsize:
+                continue
+            if peak > top[r, 0]:
+                decay = np.exp2(top[r, 0] - peak)
+                top[r, 0] = peak
+                mass[r, 0] *= decay
+                for c in range(channels):
+                    total[r, c] *= decay
+            mass[r, 0] += weigh(table, d + 1, d + 2, top[r, 0], d + 3)
+            for c in range(channels):
+                total[r, c] += dot(table, values, d + 3, c)
+    return top, mass, total
+
+
+@njit(**COMPILED)
+def _turn_patches(p, v, table, values):
+    """Patches and values side by side; where none is left, the last one, too far."""
+    K, d = p.shape
+    for k in range(LANES):
+        j, half = min(k, K - 1), 0 * p[0, 0]
+        for i in range(d):
+            table[i, k] = p[j, i]
+            half += p[j, i] * p[j, i] / 2
+        table[d, k] = half if k < K else FAR
+        for c in range(v.shape[1]):
+            values[c, k] = v[j, c]
 
 
 @njit(**COMPILED)
@@ -118,6 +165,19 @@ def add_rows(typing, table, entry, first, middle, last, row):
 
 
 @intrinsic
+def combine_rows(typing, table, factors, first, count, row):
+    """table[row] = the first `count` rows times the factors from place `first` on."""
+
+    def build(context, builder, signature, arguments):
+        rows = _Rows(context, builder, table, arguments[0])
+        listed = _data(context, builder, factors, arguments[1])
+        rows.store(arguments[4], rows.combined(listed, *arguments[2:4]))
+        return context.get_dummy_value()
+
+    return types.void(table, factors, first, count, row), build
+
+
+@intrinsic
 def put_square(typing, table, images, row, scale, x):
     """table[row] = (x - scale * images[row])^2."""
 
@@ -158,22 +218,29 @@ def least(typing, table, row, more):
 
 
 @intrinsic
-def weigh(typing, table, row, more, peak, images, m):
-    r"""$\sum_k w_k$ and $\sum_k w_k v_k$ for v = images[m] and the weights
-    $w = 2^{-peak - table[row] - table[more]}$.
-    """
-    answer = types.UniTuple(table.dtype, 2)
+def weigh(typing, table, row, more, peak, weights):
+    r"""table[weights] = $2^{-peak - table[row] - table[more]}$; their sum."""
 
     def build(context, builder, signature, arguments):
         rows = _Rows(context, builder, table, arguments[0])
-        y = _Rows(context, builder, images, arguments[4])
         top = builder.fneg(rows.splat(arguments[3]))
         weight = rows.exp2(builder.fsub(top, rows.plus(*arguments[1:3])))
-        weighted = builder.fmul(weight, y.load(arguments[5]))
-        sums = [rows.reduced("fadd", v) for v in (weight, weighted)]
-        return context.make_tuple(builder, answer, sums)
+        rows.store(arguments[4], weight)
+        return rows.reduced("fadd", weight)
 
-    return answer(table, row, more, table.dtype, images, m), build
+    return table.dtype(table, row, more, table.dtype, weights), build
+
+
+@intrinsic
+def dot(typing, table, values, row, m):
+    """The inner product of table[row] and values[m]."""
+
+    def build(context, builder, signature, arguments):
+        rows, v = _two(context, builder, signature, arguments)
+        product = builder.fmul(rows.load(arguments[2]), v.load(arguments[3]))
+        return rows.reduced("fadd", product)
+
+    return table.dtype(table, values, row, m), build
 
 
 def _data(context, builder, kind, value):
@@ -266,32 +333,51 @@ class _Rows:
 
     def sum(self, entry, first, last):
         """The sum of the rows of the entries from `first` to `last`."""
+        return self._grown(first, last, lambda e, one: self._added(entry, e, one))
+
+    def combined(self, factors, first, count):
+        """The sum of the first `count` rows times their factors."""
+        start = ir.Constant(first.type, 0)
+        return self._grown(
+            start, count, lambda e, one: self._scaled(factors, first, e, one)
+        )
+
+    def _grown(self, first, last, grow):
+        """`grow(e, one)` adds item e to a sum; SUMS of them while there are enough."""
         sums = [ir.Constant(self.vector, None)] * SUMS
-        first, sums = self._loop(entry, first, last, sums)
+        first, sums = self._loop(first, last, sums, grow)
         while len(sums) > 1:
             sums = [self.builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2])]
-        return self._loop(entry, first, last, sums)[1][0]
+        return self._loop(first, last, sums, grow)[1][0]
 
-    def _loop(self, entry, first, last, sums):
-        """One entry more for each of the sums, while there are enough of them."""
+    def _loop(self, first, last, sums, grow):
+        """One item more for each of the sums, while there are enough of them."""
         b, before, step = self.builder, self.builder.block, len(sums)
         head, body, after = (b.append_basic_block() for _ in range(3))
         b.branch(head)
         b.position_at_end(head)
         state = [b.phi(value.type) for value in (first, *sums)]
-        following = b.add(state[0], ir.Constant(first.type, step))
+        e, following = state[0], b.add(state[0], ir.Constant(first.type, step))
         b.cbranch(b.icmp_unsigned("<=", following, last), body, after)
         b.position_at_end(body)
-        rows = [self._listed(entry, state[0], k) for k in range(step)]
-        grown = [b.fadd(one, row) for one, row in zip(state[1:], rows)]
+        items = [b.add(e, ir.Constant(e.type, k)) for k in range(step)]
+        grown = [grow(item, one) for item, one in zip(items, state[1:])]
         for phi, old, new in zip(state, (first, *sums), (following, *grown)):
             phi.add_incoming(old, before)
             phi.add_incoming(new, body)
         b.branch(head)
         b.position_at_end(after)
-        return state[0], state[1:]
+        return e, state[1:]
 
-    def _listed(self, entry, e, k):
-        """The row that entry e + k names."""
-        place = self.builder.gep(entry, [self.builder.add(e, ir.Constant(e.type, k))])
-        return self.load(self.builder.zext(self.builder.load(place), e.type))
+    def _added(self, entry, e, one):
+        """With the row that entry e names."""
+        row = self.builder.load(self.builder.gep(entry, [e]))
+        return self.builder.fadd(one, self.load(self.builder.zext(row, e.type)))
+
+    def _scaled(self, factors, first, e, one):
+        """With row e times its factor."""
+        place = self.builder.gep(factors, [self.builder.add(first, e)])
+        factor = self.splat(self.builder.load(place))
+        return self.builder.fadd(
+            one, self.builder.fmul(factor, self.load(e), FAST), FAST
+        )

@@ -47,7 +47,7 @@ class MaskSums:
     @cached_property
     def loops(self) -> Loops:
         """The same sums for `softmax_sums`; not for a dense product."""
-        return Loops.of(self.levels, self.order, self.full)
+        return Loops.of(self)
 
     def table(self, columns: int, dtype=torch.float32) -> Tensor:
         """Room for z, for the sum of all z, and for M z: (n + 1 + rows, columns)."""

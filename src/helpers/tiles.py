@@ -6,6 +6,9 @@ Weights are computed only where the largest logit of a noisy patch in the tile c
 close to its best so far. What is left out weighs less than 2.4e-16 of the rest; at
 little noise that is nearly all. Logits are in bits, as powers of 2 are the faster ones.
 
+On a processor patches of few numbers go through compiled loops (`helpers.loops`), where
+a product would spend its time in memory.
+
 A product loses digits. Where the rounding of float32 could be felt it is made in
 float64; where even that would be felt, differences take its place.
 """
@@ -17,10 +20,14 @@ import torch
 from torch import Tensor
 
 from helpers.denoisers import NATS, ROUNDING
+from helpers.loops import patch_sums
 from helpers.streaming import FLOOR
 
 ROWS = 1024  # patches of noisy images in a tile
 COLUMNS = 1024  # patches of training images in a tile: 4 MB of logits
+SHORT = 75  # numbers of a patch up to which the compiled loops are faster
+IMAGES = 8  # noisy images that they take at once
+TASK = 8192  # patches of training images for one thread
 COARSE = 4.0  # nats that rounding may cost where only the largest logits are sought
 
 
@@ -149,6 +156,24 @@ class Dictionary:
 
     def mean(self, x, places, window, variance, bar=None) -> Tensor:
         """`patch_mean` at the places of noisy images (B, C, H', W'), (B, L, C)."""
+        if x.device.type == "cpu" and len(window) <= SHORT and not x.requires_grad:
+            some = zip(x.split(IMAGES), variance.split(IMAGES))
+            return torch.cat([self._loops(*s, places, window, bar) for s in some])
+        return self._products(x, places, window, variance, bar)
+
+    def _loops(self, x, variance, places, window, bar) -> Tensor:
+        """By compiled loops, if there is a dtype that rounds little enough."""
+        q, level = gather(x, places, window), variance.repeat_interleave(len(places))
+        dtype = arithmetic(q, level, ROUNDING)
+        if dtype not in (torch.float32, torch.float64):
+            return self._products(x, places, window, variance, bar)
+        mean = patch_sums(q.to(dtype), level, self._blocks(q, TASK)).mean()
+        if bar is not None:
+            bar.update(len(q))
+        return mean.to(x).view(len(x), len(places), -1)
+
+    def _products(self, x, places, window, variance, bar) -> Tensor:
+        """By matrix products, ROWS queries at a time."""
         parts = []
         for part in places.split(ROWS):
             means = []
@@ -156,14 +181,14 @@ class Dictionary:
             for some, v in zip(x.split(step), variance.split(step)):
                 q = gather(some, part, window)
                 v = v.repeat_interleave(len(part))
-                mean = patch_mean(q, v, self._blocks(q), self.size)
+                mean = patch_mean(q, v, self._blocks(q, COLUMNS), self.size)
                 means.append(mean.view(len(some), len(part), -1))
                 if bar is not None:
                     bar.update(len(q))
             parts.append(torch.cat(means))
         return torch.cat(parts, dim=1)
 
-    def _blocks(self, q) -> Iterator[tuple[Tensor, Tensor]]:
-        for y, part in tiles(self.data, self.places, COLUMNS):
+    def _blocks(self, q, size) -> Iterator[tuple[Tensor, Tensor]]:
+        for y, part in tiles(self.data, self.places, size):
             y = y.to(q.device)
             yield gather(y, part, self.window), gather(y, part, self.pixel)
