@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from helpers.lanes import SUMS, add_images, add_patches
+from helpers.lanes import LANES, SUMS, add_images, add_patches
 from helpers.streaming import SoftmaxMean
 
 AHEAD = 4  # parts that wait for a thread, for each thread
-TASK = 128  # images that one thread takes at once
+TASK = 512  # images that one thread takes at once: fewer cost more to put together,
+PARTS = 64  # more than this part of all leave threads without work
 
 
 class Loops(NamedTuple):
@@ -69,7 +70,7 @@ def softmax_sums(
     coordinates m, m + n / channels, ... The images are shared out to as many threads as
     Torch uses; the result does not depend on their number.
     """
-    dtype, parts = x.dtype, y.split(TASK)
+    dtype, parts = x.dtype, y.split(min(TASK, max(LANES, len(y) // PARTS)))
     x, centre = x.contiguous().numpy(), centre.to(dtype).numpy()
     scaled = [scale * (x if squares else x - centre), centre, x.dtype.type(scale)]
 
