@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.layers import timestep_embedding
+from helpers.layers import Attention, timestep_embedding
 from helpers.unet import UNet
 
 SMALL = {
@@ -113,6 +113,18 @@ def test_config_builds_the_same_net_again(net):
     x = randn(1, 3, 8, 8)
     assert torch.equal(again(x, 3), net(x, 3))
     assert UNet(**{**SMALL, "attention": ()}).config["attention"] == ()
+
+
+def test_attention_is_nowhere_or_in_the_middle_at_least():
+    counts = [
+        sum(
+            isinstance(m, Attention)
+            for m in UNet(**{**SMALL, "attention": a}).modules()
+        )
+        for a in (None, (), SMALL["attention"])
+    ]
+    assert counts[:2] == [0, 1]
+    assert counts[2] > 1
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,18 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class TimeEmbedding(nn.Module):
+    """The sinusoids of t - 1 through two layers, (B,) to (B, E), as in the U-Net."""
+
+    def __init__(self, d: int, E: int):
+        super().__init__()
+        self.d = d
+        self.wide, self.out = initialised(nn.Linear(d, E)), initialised(nn.Linear(E, E))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """The embedding for each image of x; t is one number or (B,)."""
+        t = t.to(x.device).expand(len(x))
+        code = timestep_embedding(t - 1, self.d).to(self.wide.weight.dtype)
+        return self.out(F.silu(self.wide(code)))

@@ -48,7 +48,8 @@ class UNet(nn.Module):
 
     channels: C of the first level; level l has `channels * multipliers[l]`.
     blocks: residual blocks a level in the encoder; the decoder has one more.
-    attention: the widths at which each block is followed by self-attention.
+    attention: the widths at which each block is followed by self-attention; it is also
+    in the middle, unless this is None.
     groups: of each group normalisation. T: the largest timestep.
 
     ValueError if `image_size` cannot be halved once for each level after the first, or
@@ -62,7 +63,7 @@ class UNet(nn.Module):
         channels: int = 128,
         multipliers: tuple[int, ...] = (1, 2, 2, 2),
         blocks: int = 2,
-        attention: tuple[int, ...] = (16,),
+        attention: tuple[int, ...] | None = (16,),
         dropout: float = 0.1,
         groups: int = 32,
         T: int = 1000,
@@ -86,17 +87,18 @@ class UNet(nn.Module):
         for width, size in zip(widths, sizes):
             stages = []
             for _ in range(blocks):
-                stages.append(stage(C, width, size in attention))
+                stages.append(stage(C, width, size in (attention or ())))
                 C = width
                 stored.append(C)
             lowest = size == sizes[-1]
             self.down.append(Level(stages, None if lowest else Downsample(C)))
             stored += [] if lowest else [C]
-        self.middle = nn.ModuleList([stage(C, C, True), stage(C, C, False)])
+        attend = attention is not None
+        self.middle = nn.ModuleList([stage(C, C, attend), stage(C, C, False)])
         for width, size in zip(widths[::-1], sizes[::-1]):
             stages = []
             for _ in range(blocks + 1):
-                stages.append(stage(C + stored.pop(), width, size in attention))
+                stages.append(stage(C + stored.pop(), width, size in (attention or ())))
                 C = width
             self.up.append(Level(stages, None if size == sizes[0] else Upsample(C)))
         self.tail = nn.Sequential(
