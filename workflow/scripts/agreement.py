@@ -1,0 +1,450 @@
+"""The benchmark: how well analytic denoisers predict a trained network.
+
+    python workflow/scripts/agreement.py cifar10
+    python workflow/scripts/agreement.py celeba32 unet --images 300 --samples 4
+
+Ten steps of DDIM as the released code of Lukoianov et al. runs it (`agreement.walk`; t
+= 901, ..., 101, 1; the image is clipped in each step, the answers are not), all from
+the same noises. The analytic denoisers know the first N training images of the net.
+What is free in them is chosen by the error on clean images that are in no training set,
+except for `local_score_net`. Writes data/results/agreement_NAME_NET.json.
+
+An interval is [mean, low, high] over the samples, 95 %, four digits. A list [steps] has
+one entry for each of `t`, falling; the last one is the sample. R^2 is
+`agreement.released_r2`, MSE in units of [-1, 1], r Pearson's, 0 for a grey answer.
+
+    N, D, threshold, samples, along, few_N, few, patches_N
+                      sizes; `along` samples for `along_net`, `few` for `sweeps`
+    t, sigma          [steps]
+    main: nearest, nearest_released (without the factor sqrt(alpha_bar)), optimal,
+      smoothed (Scarvelis et al.), wiener, local_score (LS), local_score_net (its sides
+      from the net, as in Kamb & Ganguli), crop_mean (PSPC-Square), masked (the
+      published rule with an exact softmax), corrected, blend (`helpers.corrected`)
+    sweeps, from few_N images; masked, wiener, optimal as above, and
+      output_global, source_row, output_row     other conventions of the mask
+      batch_K                                   softmax in batches of K, then the mean;
+        the first K makes as many batches as the released code has on CIFAR-10
+      threshold_TAU                             other thresholds
+      tuned, tempered, weighted, corrected, blend   with the numbers of `chosen`
+      patches                                   ELS, from patches_N images
+      trajectory      both on their own walks
+      along_model     the net asked along the walk of the model, as in the released code
+      along_net       the model asked along the walk of the net
+        r2                      [steps] intervals
+        mse, r                  [steps] intervals; means in `sweeps`
+        median_r2               [steps]
+        minus_masked, minus_wiener  [steps] intervals, difference of R^2 by sample; the
+          latter in `main` only
+      clamped         interval, R^2 of the samples, both cut to [-1, 1]
+      seconds         for all of it
+    samplers: none (no clipping), answer (each answer clipped, the noise follows from
+      it); r2 of the samples by denoiser, intervals
+    chosen            [steps] numbers by denoiser; `error`: mse on the clean images
+
+Numbers only.
+"""
+
+import argparse
+import time
+from typing import NamedTuple
+
+import torch
+from masks import CONVENTIONS, DRAWS, SIDES, SMOOTHING, Levels, masked, per_batch
+from masks import moments_filter as fitted
+from tqdm import tqdm
+from train_unet import WITHOUT_TEST, split
+
+from helpers import agreement, networks, sampling, schedules
+from helpers.agreement import released_r2, single_step, trajectory
+from helpers.artifacts import Experiment
+from helpers.corrected import (
+    Blend,
+    Corrected,
+    Weighted,
+    blend_weight,
+    gain_steps,
+    interpolated,
+)
+from helpers.denoisers import Optimal, clipped
+from helpers.forward import gaussian_noise
+from helpers.masked import Masked
+from helpers.masks import wiener_mask, window_mask
+from helpers.metrics import mse
+from helpers.patches import EquivariantLocalScore
+from helpers.scales import Scales, calibrate
+from helpers.smoothed import Nearest, Smoothed
+from helpers.targets import to_sigma
+from helpers.windows import CropMean
+
+SEED = 0
+NETS = {"unet": networks.load_unet}
+THRESHOLD = {"cifar10": 0.05, "fashion_mnist": 0.005, "celeba32": 0.02}
+IMAGES, SAMPLES = 10_000, 128
+ALONG = 32  # samples along the walk of the net: there each model is asked once more
+FEW_IMAGES, FEW = 5_000, 32  # of the sweeps
+PATCHES = 100  # images of ELS, which compares each place with each place
+CLEAN = 16  # images for the choice of numbers
+STARTS, KNOWN = 8, 2_000  # walks of the net, and images, for the sides of LS
+BATCHES = (128, 512, 2048)
+RELEASED = 98  # batches of 512 in the 50,000 images of CIFAR-10
+FACTORS = (0.2, 0.4, 0.7, 2, 4)  # of the threshold
+HOT = (1, 1.5, 2, 3)  # temperatures
+CLOUDS = (0, 0.3, 0.5, 0.7, 0.85, 1)  # b of `Corrected`
+POWERS = (1, 2)  # of the gains, for weights
+
+
+class Meeting(NamedTuple):
+    """A model, and how it compares with the net."""
+
+    steps: list  # its walk
+    trajectory: agreement.Scores
+    along_model: agreement.Scores
+    along_net: agreement.Scores
+    seconds: float
+
+
+class Stand:
+    """A net, its walk from some noises, and the models that meet it there."""
+
+    def __init__(self, net, xT, along):
+        self.schedule, self.net, self.xT = schedules.linear(), net, xT
+        self.times = schedules.leading(self.schedule.T, 10)
+        self.sigmas = [self.schedule.sigma[t].item() for t in self.times]
+        self.net_steps = self.walk(net)
+        self.start = [
+            sampling.Step(s.t, s.xt[:along], s.x0_hat[:along]) for s in self.net_steps
+        ]
+
+    def walk(self, denoise):
+        return list(agreement.walk(denoise, self.xT, self.schedule, self.times))
+
+    def meet(self, denoise):
+        """The three comparisons."""
+        begun = time.perf_counter()
+        steps = self.walk(denoise)
+        scores = (
+            trajectory(steps, self.net_steps),
+            single_step(self.net, steps, self.schedule, of_net=False),
+            single_step(denoise, self.start, self.schedule),
+        )
+        return Meeting(steps, *scores, time.perf_counter() - begun)
+
+    def all(self, denoisers, label):
+        return {k: self.meet(d) for k, d in tqdm(denoisers.items(), desc=label)}
+
+    def noisy(self):
+        """What the net saw on its walk, at each level."""
+        return [to_sigma(s.xt, s.t, self.schedule)[0] for s in self.net_steps]
+
+
+def intervals(values):
+    """Means over the samples with their intervals, always from the same draws."""
+    found = agreement.intervals(values, torch.Generator().manual_seed(SEED))
+    return rounded(found)
+
+
+def rounded(values):
+    """A tensor as nested lists of numbers with four digits."""
+    if torch.is_tensor(values):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [rounded(v) for v in values]
+    return float(f"{values:.4g}")
+
+
+def scores_table(scores, others, full):
+    """Intervals of the measures, and of the differences of R^2 to other denoisers."""
+    table = {"r2": intervals(scores.r2)}
+    table["median_r2"] = rounded(scores.r2.median(dim=1).values)
+    for name in ("mse", "r"):
+        values = getattr(scores, name).nan_to_num(0)
+        table[name] = intervals(values) if full else rounded(values.mean(dim=1))
+    for name, other in others.items():
+        table[f"minus_{name}"] = intervals(scores.r2 - other.r2)
+    return table
+
+
+def summary(meetings, stand, against, full):
+    """Everything about each model, next to other denoisers."""
+    tables, end = {}, stand.net_steps[-1].x0_hat.clamp(-1, 1)
+    for name, found in meetings.items():
+        others = [meetings[k] for k in against]
+        table = {}
+        for part in Meeting._fields[1:4]:
+            pairs = {k: getattr(m, part) for k, m in zip(against, others) if k != name}
+            table[part] = scores_table(getattr(found, part), pairs, full)
+        cut = found.steps[-1].x0_hat.clamp(-1, 1)
+        table["clamped"] = intervals(released_r2(cut.double(), end.double()))
+        tables[name] = table | {"seconds": rounded(found.seconds)}
+    return tables
+
+
+def sampler_table(stand, meetings, denoisers):
+    """R^2 of the samples with two other samplers.
+
+    All but the Wiener filter and what is made from it stay in [-1, 1] and walk the same
+    way with all three.
+    """
+    rows = {}
+    for label, way in (("none", lambda d: d), ("answer", clipped)):
+
+        def end(denoise, way=way):
+            walk = sampling.ddim(way(denoise), stand.xT, stand.schedule, stand.times)
+            return sampling.last(walk).x0_hat.double()
+
+        u = end(stand.net)
+        ends = {k: m.steps[-1].x0_hat.double() for k, m in meetings.items()}
+        ends["wiener"] = end(denoisers["wiener"])
+        for k in ("corrected", "blend"):
+            ends.pop(k, None)
+        rows[label] = {k: intervals(released_r2(a, u)) for k, a in ends.items()}
+    return rows
+
+
+def best(levels, family, values):
+    """The value with the least error at each level, and that error."""
+    errors = torch.stack(
+        [
+            levels.errors(levels.answers(family(v))).mean(dim=1)
+            for v in tqdm(values, "choice")
+        ]
+    )
+    least = errors.min(dim=0)
+    return [values[i] for i in least.indices], least.values.tolist()
+
+
+def rising(levels, family, sides):
+    """Likewise for sides of windows, which rise with the noise: few are tried."""
+    found, errors, place = [], [], 0
+    pairs = list(zip(levels.sigmas, levels.noisy))[::-1]
+    for sigma, x in tqdm(pairs, "sides"):
+
+        def error(i, x=x, sigma=sigma):
+            return mse(family(sides[i])(x, sigma), levels.clean).mean().item()
+
+        least = error(place)
+        while place + 1 < len(sides) and (wider := error(place + 1)) < least:
+            place, least = place + 1, wider
+        found.append(sides[place])
+        errors.append(least)
+    return found[::-1], errors[::-1]
+
+
+class Chosen(dict):
+    """The numbers taken at each level, and their errors, by denoiser."""
+
+    def __init__(self, sigmas):
+        super().__init__(error={})
+        self.sigmas = sigmas
+
+    def take(self, name, found):
+        """Keep what `best` or `rising` gave; a function of sigma that looks it up."""
+        values, self["error"][name] = found[0], rounded(found[1])
+        self[name] = values
+        return interpolated(self.sigmas, values)
+
+    def sides(self, name, found):
+        """Likewise, as `Scales`."""
+        self.take(name, found)
+        return Scales(self.sigmas[::-1], found[0][::-1])
+
+
+def local(images, k):
+    """LS as a masked denoiser, which is faster than `LocalScore` and the same."""
+    shape = images.shape[1:]
+    if callable(k):
+        return Masked(images, lambda s: window_mask(shape, k(s)))
+    return Masked(images, window_mask(shape, k))
+
+
+def crops(images, s):
+    """PSPC-Square; one crop that is the whole image is the optimal denoiser."""
+    some, whole, H = CropMean(images, s), Optimal(images), images.shape[2]
+
+    def denoise(x, sigma):
+        side = s(float(sigma)) if callable(s) else s
+        return (whole if side == H else some)(x, sigma)
+
+    return denoise
+
+
+def window_denoisers(images, levels, chosen, calibration):
+    """LS, with sides by error and by the net, and PSPC-Square."""
+    some, known, H = images[: 2 * KNOWN], images[:KNOWN], images.shape[2]
+    found = rising(levels, lambda k: local(images, k), SIDES)
+    own = chosen.sides("local_score", found)
+    inside = [s for s in SIDES if s < H]
+    found = rising(levels, lambda s: crops(some, s), [*inside, H])
+    crop = chosen.take("crop_mean", found)
+    net = calibrate(
+        lambda k: local(known, k),
+        calibration.net,
+        calibration.noisy(),
+        calibration.sigmas,
+        inside,
+    )
+    chosen["local_score_net"] = [net(s) for s in calibration.sigmas]
+    return {
+        "local_score": local(images, own),
+        "local_score_net": local(images, net),
+        "crop_mean": crops(images, crop),
+    }
+
+
+def simple_denoisers(images, levels, chosen, noise):
+    """Those that look at whole images."""
+    noises = noise(images.new_empty(DRAWS, *images.shape[1:]))
+    found = best(levels, lambda s: Smoothed(images, noises, s), SMOOTHING)
+    size = chosen.take("smoothed", found)
+    return {
+        "nearest": Nearest(images),
+        "nearest_released": Nearest(images, scaled=False),
+        "optimal": Optimal(images),
+        "smoothed": lambda x, s: Smoothed(images, noises, size(float(s)))(x, s),
+    }
+
+
+class Variants:
+    """The masked denoiser and its variants, for any number of training images."""
+
+    def __init__(self, wiener, threshold, chosen):
+        self.wiener, self.threshold, self.chosen = wiener, threshold, chosen
+        self.found = {}
+
+    def mask(self, sigma):
+        return wiener_mask(self.wiener, sigma, self.threshold)
+
+    def masked(self, images, factor=1.0, **convention):
+        return masked(images, self.wiener, factor * self.threshold, **convention)
+
+    def weights(self, power):
+        return lambda s: gain_steps(self.wiener, s, power=power)
+
+    def choose(self, images, levels):
+        """By the error on clean images; the net is not asked."""
+        take, wiener = self.chosen.take, self.wiener
+        exact = levels.answers(self.masked(images))
+        linear = levels.answers(wiener)
+        pairs = list(zip(linear, exact))
+        w = [blend_weight(*pair, levels.clean) for pair in pairs]
+        mixed = [torch.lerp(*pair, v) for pair, v in zip(pairs, w)]
+        for name, answers in (("masked", exact), ("wiener", linear), ("blend", mixed)):
+            errors = levels.errors(answers).mean(dim=1)
+            self.chosen["error"][name] = rounded(errors)
+        self.found["blend"] = interpolated(levels.sigmas, w)
+        self.chosen["blend"] = rounded(w)
+        families = {
+            "corrected": (lambda b: Corrected(images, wiener, self.mask, b), CLOUDS),
+            "tempered": (lambda T: Corrected(images, wiener, self.mask, 1, T), HOT),
+            "weighted": (lambda p: Weighted(images, self.weights(p)), POWERS),
+            "tuned": (lambda f: self.masked(images, f), (1, *FACTORS)),
+        }
+        for name, (family, values) in families.items():
+            self.found[name] = take(name, best(levels, family, values))
+
+    def best(self, images):
+        """Those that the main table has too."""
+        return {
+            "masked": self.masked(images),
+            "corrected": Corrected(
+                images, self.wiener, self.mask, self.found["corrected"]
+            ),
+            "blend": Blend(self.wiener, self.masked(images), self.found["blend"]),
+        }
+
+    def others(self, images):
+        """The conventions, batches and thresholds, and the other variants."""
+        whole, found = self.masked(images), self.found
+        power, sizes = found["weighted"], (-(-len(images) // RELEASED), *BATCHES)
+        return {
+            **{
+                label: self.masked(images, **convention)
+                for label, convention in CONVENTIONS.items()
+                if convention
+            },
+            **{f"batch_{K}": per_batch(whole, K) for K in sizes if K < len(images)},
+            **{
+                f"threshold_{f * self.threshold:g}": self.masked(images, f)
+                for f in FACTORS
+            },
+            "tuned": lambda x, s: self.masked(images, found["tuned"](float(s)))(x, s),
+            "tempered": Corrected(images, self.wiener, self.mask, 1, found["tempered"]),
+            "weighted": Weighted(images, lambda s: self.weights(power(s))(s)),
+        }
+
+
+@torch.no_grad()
+def everything(images, clean, net, threshold, sizes, noise):
+    """All tables."""
+    samples, few_images, few = sizes
+    like, some = clean[:1], images[:few_images]
+    xT = sampling.start(samples, like.shape[1:], noise, like)
+    stand = Stand(net, xT, ALONG)
+    small = Stand(net, xT[:few], few)
+    calibration = Stand(net, sampling.start(STARTS, like.shape[1:], noise, like), 1)
+    levels, chosen = Levels(clean, noise), Chosen(stand.sigmas)
+    wiener = fitted(images)
+    variants = Variants(wiener, threshold, chosen)
+    variants.choose(some, levels)
+    models = simple_denoisers(images, levels, chosen, noise) | {"wiener": wiener}
+    models |= window_denoisers(images, levels, chosen, calibration)
+    models |= variants.best(images)
+    main = stand.all(models, "main")
+    sides = Scales(stand.sigmas[::-1], odd_sides(chosen, like)[::-1])
+    rest = {"optimal": Optimal(some), "wiener": wiener} | variants.best(some)
+    rest |= variants.others(some)
+    rest["patches"] = EquivariantLocalScore(images[:PATCHES], sides)
+    return {
+        "N": len(images),
+        "D": like.numel(),
+        "threshold": threshold,
+        "samples": samples,
+        "along": len(stand.start[0].xt),
+        "few_N": len(some),
+        "few": len(small.xT),
+        "patches_N": len(images[:PATCHES]),
+        "t": stand.times,
+        "sigma": stand.sigmas,
+        "main": summary(main, stand, ("wiener", "masked"), full=True),
+        "samplers": sampler_table(stand, main, models),
+        "sweeps": summary(small.all(rest, "sweeps"), small, ("masked",), full=False),
+        "chosen": dict(chosen),
+    }
+
+
+def odd_sides(chosen, like):
+    """The sides of LS, as far as patches inside of an image can have them."""
+    largest = (like.shape[2] - 1) // 2 * 2 + 1
+    return [min(k, largest) for k in chosen["local_score"]]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=THRESHOLD)
+    parser.add_argument("net", choices=NETS, nargs="?", default="unet")
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--few-images", type=int, default=FEW_IMAGES)
+    given = parser.parse_args()
+    name, sizes = given.name, (given.samples, given.few_images, FEW)
+    arguments = [name, given.net, "--images", str(given.images)]
+    arguments += ["--samples", str(given.samples)]
+    arguments += ["--few-images", str(given.few_images)]
+    sets = [f"{name}-train"] + [f"{name}-test"] * (name not in WITHOUT_TEST)
+    parameters = {
+        "images": given.images,
+        "samples": given.samples,
+        "few_images": given.few_images,
+    }
+    with Experiment(__file__, SEED, sets, parameters, arguments=arguments) as run:
+        noise = gaussian_noise(torch.Generator().manual_seed(SEED))
+        images, clean = split(name)
+        net = networks.denoiser(NETS[given.net](name), schedules.linear())
+        table = everything(
+            images[: given.images], clean[:CLEAN], net, THRESHOLD[name], sizes, noise
+        )
+        run.save(f"results/agreement_{name}_{given.net}.json", table)
+
+
+if __name__ == "__main__":
+    main()
