@@ -1,0 +1,345 @@
+"""Train one net on images whose statistics were edited, and look for it in its fields.
+
+    python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1
+
+Nets, sizes, recipe, noise levels and held-out images are those of train_locality.py, to
+which the run of strength 0 of an edit is the nearest. All runs of an edit see the same
+images with the same noise in the same order, so that only the strength differs.
+
+    w_cifar10          a W of pixels moves by s a, a uniform of variance 1; the contrast
+                       given up for it is that of the largest strength, at all of them
+    mirror_cifar10     the right half is by the share g the mirrored left half
+    eyes               toy faces; with probability rho both eyes are alike
+    whitened_celeba32  faces whitened by the share w, of contrast as large as fits
+    shifted_celeba32   faces moved on the torus, by that share of the side
+
+The planted places of an output (channel 0 of a pixel) are the other pixels of the W;
+the 3 x 3 pixels about the mirror pixel; the other eye. The controls are as many places
+at the same distances that are not planted (`planted.controls`). The strength of a field
+is its sum there, over all channels, mean over the outputs. The Wiener filter is the
+exact one, of the moments of the unedited training images (of the law, for toy faces)
+and the closed form of `helpers.planted`.
+
+data/results/edited_EDIT_NET_STRENGTH_SEED.json has lists [sigmas] where nothing else is
+said; Interval: [value, low, high], 95 %.
+
+    edit, strength_of_edit, training_images, held_out, parameters, inputs, sigma
+    outputs, pixels                names, and (row, column)
+    places                         [outputs], number of planted places
+    distance, control_distance     [outputs], their mean distance from the output
+    contrast                       rms of the edited images about their mean
+    planted_covariance, control_covariance   mean over pairs of output and place, exact
+    step, held_out_loss            [steps], L_simple
+    along                          [steps][sigmas], the strength of the averaged field
+    strength, control              Intervals, final, a bootstrap over the noised inputs
+    strengths, controls            [sigmas][inputs], from which they come
+    wiener, wiener_control         of the exact row
+    wiener_fitted                  the same of a filter fitted to the edited images
+    wiener_error                   its standard error, to first order; for an edit that
+                                   draws nothing wiener is itself such a fit
+    energy, wiener_energy          share of the energy of a field at the planted places
+    pearson, r2                    [sigmas][outputs], averaged field against exact row
+    radius, within5, wiener_radius, wiener_within5   [sigmas][outputs]
+    mse, mse_wiener                error of a held-out image, a number
+
+Killed and started again, a run goes on from the checkpoint in data/cache/. No image.
+"""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from train_locality import (
+    EYE,
+    IMAGES,
+    INPUTS,
+    LONG,
+    SHORT,
+    SIGMAS,
+    TESTS,
+    WITHIN,
+    Probe,
+    agreement,
+    build,
+    errors,
+    filter_rows,
+    follow,
+    net_rows,
+    short,
+    split,
+    stored,
+)
+from train_unet import held_out_loss, processes
+
+from helpers import (
+    data,
+    fields,
+    metrics,
+    networks,
+    planted,
+    schedules,
+    toy_faces,
+    training,
+)
+from helpers.artifacts import Experiment
+from helpers.recipe import Recipe, plain_values
+from helpers.wiener import Wiener
+
+STRENGTHS = {
+    "w_cifar10": (0.0, 0.04, 0.08, 0.12, 0.16, 0.2),
+    "mirror_cifar10": (0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
+    "eyes": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "whitened_celeba32": (0.0, 0.5, 1.0),
+    "shifted_celeba32": (0.0, 0.25, 1.0),
+}
+KINDS = ("unet", "dit")
+ROOM = 3**0.5 * STRENGTHS["w_cifar10"][-1]
+LEFT = {"upper": (0.3, 0.25), "middle": (0.5, 0.15), "lower": (0.7, 0.25)}
+FACE = {"eye": EYE["celeba32"], "cheek": (0.62, 0.3)}
+MIRROR = 3  # side of the window about the mirror pixel
+
+
+class Edited(NamedTuple):
+    """An edited set with what is planted where."""
+
+    images: Tensor
+    held_out: Tensor
+    wiener: Wiener  # of the exact moments
+    cov: Tensor
+    outputs: dict[str, tuple[int, int]]
+    places: Tensor  # bool (outputs, H, W)
+
+    def controls(self):
+        pairs = zip(self.places, self.outputs.values())
+        return torch.stack([planted.controls(where, place) for where, place in pairs])
+
+
+def edited(edit, strength, device):
+    """The images of an edit, and the exact moments of the training images."""
+    if edit == "eyes":
+        images, held_out, moments = faces(strength, device)
+    else:
+        images, held_out = split(edit.partition("_")[2], device)
+        how = {"w": with_w, "mirror": mirrored, "whitened": whitened}
+        how = (how | {"shifted": shifted})[edit.partition("_")[0]]
+        base = Wiener.fit(images)
+        cov = base.apply(lambda lam: lam, torch.eye(len(base.mu)).double())
+        images, held_out, moments = how(images, held_out, base, cov, strength)
+    wiener = Wiener(*moments, images.shape[1:])
+    return Edited(images, held_out, wiener, moments[1], *where(edit, images, moments))
+
+
+def faces(strength, device):
+    """Toy faces whose eyes agree more or less, and the moments of the law."""
+    side = 16 if device == "cpu" else 32
+    images, held_out = (
+        data.to_unit(
+            toy_faces.sample(
+                n,
+                side,
+                eye_correlation=strength,
+                generator=np.random.default_rng(seed),
+            )
+        )
+        for n, seed in ((IMAGES, 0), (TESTS, 1))
+    )
+    moments = toy_faces.moments(side, eye_correlation=strength)
+    return images, held_out, tuple(map(torch.from_numpy, moments))
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def with_w(images, held_out, base, cov, s):
+    pattern = planted.letter_w(images.shape[-1])
+    moments = planted.plant_moments(base.mu, cov, pattern, s, ROOM, images.shape[1])
+    both = [
+        planted.plant(x, pattern, s, planted.amplitudes(len(x), seeded(seed)), ROOM)
+        for x, seed in ((images, 4), (held_out, 5))
+    ]
+    return *both, moments
+
+
+def mirrored(images, held_out, base, cov, g):
+    both = [planted.mirror(x, g) for x in (images, held_out)]
+    return *both, planted.mirror_moments(base.mu, cov, images.shape[1:], g)
+
+
+def whitened(images, held_out, base, _, w):
+    scale = planted.whitening_scale(torch.cat([images, held_out]), base, w)
+    both = [planted.whiten(x, base, w, scale) for x in (images, held_out)]
+    return *both, planted.whitened_moments(base, w, scale)
+
+
+def shifted(images, held_out, base, cov, share):
+    reach = max(1, round(share * images.shape[-1]))
+    both = [
+        planted.shift(x, reach, seeded(seed))
+        for x, seed in ((images, 4), (held_out, 5))
+    ]
+    return *both, planted.shift_moments(base.mu, cov, images.shape[1:], reach)
+
+
+def where(edit, images, moments):
+    """Outputs by name, and the planted places of each, bool (outputs, H, W)."""
+    side = images.shape[-1]
+    if edit == "w_cifar10":
+        names = ("top left", "bottom left", "middle", "bottom right", "top right")
+        outputs = dict(zip(names, planted.corners_w(side)))
+        places = planted.letter_w(side).repeat(len(outputs), 1, 1)
+    elif edit == "eyes":
+        outputs, places = in_the_eye(side, moments[1])
+    else:
+        spots = LEFT if edit == "mirror_cifar10" else FACE
+        outputs = {k: tuple(int(v * side) for v in spot) for k, spot in spots.items()}
+        places = torch.zeros(len(outputs), side, side, dtype=torch.bool)
+        for mask, (i, j) in zip(places, outputs.values()):
+            r, k = MIRROR // 2, side - 1 - j
+            mask[i - r : i + r + 1, k - r : k + r + 1] = True
+    for mask, place in zip(places, outputs.values()):
+        mask[place] = False
+    return outputs, places
+
+
+def in_the_eye(side, cov, n=3):
+    """The pixels of the left eye that vary most; planted is the right eye."""
+    left, right = (torch.from_numpy(eye) for eye in toy_faces.eyes(side))
+    variance = torch.where(left, cov.diagonal().view(side, side), 0).flatten()
+    best = [divmod(int(k), side) for k in variance.topk(n).indices]
+    return {f"eye {k + 1}": place for k, place in enumerate(best)}, right.repeat(
+        n, 1, 1
+    )
+
+
+def probe(found, seed):
+    """What a net is asked; the rows are those of the exact filter."""
+    eps = torch.randn(found.held_out.shape, generator=seeded(seed))
+    empty = Probe(found.outputs, found.held_out, eps, found.wiener, torch.empty(0))
+    return empty._replace(fields=filter_rows(empty))
+
+
+def shapes(field, outputs):
+    """Radius and energy in the window, (sigmas, outputs) each."""
+    each = list(enumerate(outputs.values()))
+    radius = [fields.effective_radius(field[:, k], place) for k, place in each]
+    within = [fields.energy_within(field[:, k], place, WITHIN) for k, place in each]
+    return {"radius": torch.stack(radius, 1), "within5": torch.stack(within, 1)}
+
+
+def of_inputs(found, places):
+    """The strength at each input, (sigmas, inputs)."""
+    return planted.strength(found.double().transpose(1, 2), places)
+
+
+def with_intervals(name, values):
+    """Means over the inputs with their intervals, and what they come from."""
+    generator = seeded(0)
+    intervals = [list(metrics.bootstrap(row, generator)) for row in values]
+    return {name: intervals, f"{name}s": values}
+
+
+def head(edit, strength, found, asked):
+    """What is known before the training."""
+    controls, shape, pixels = found.controls(), found.images.shape[1:], asked.pixels()
+    table = {"edit": edit, "strength_of_edit": strength}
+    table |= {"training_images": len(found.images), "held_out": len(found.held_out)}
+    table |= {"inputs": INPUTS, "sigma": SIGMAS, "outputs": list(found.outputs)}
+    table["pixels"] = [list(place) for place in found.outputs.values()]
+    table["places"] = [int(mask.sum()) for mask in found.places]
+    table["contrast"] = found.cov.diagonal().mean().sqrt().item()
+    for name, places in (("planted", found.places), ("control", controls)):
+        value = planted.planted_covariance(found.cov, shape, pixels, places)
+        table[f"{name}_covariance"] = value
+    table["distance"] = distances(found.places, found.outputs)
+    table["control_distance"] = distances(controls, found.outputs)
+    table["wiener"] = planted.strength(asked.fields, found.places)
+    table["wiener_control"] = planted.strength(asked.fields, controls)
+    table["wiener_energy"] = planted.planted_energy(asked.fields, found.places)
+    table |= {
+        f"wiener_{key}": value
+        for key, value in shapes(asked.fields, found.outputs).items()
+    }
+    table["mse_wiener"] = errors(found.wiener, asked, "cpu").mean(dim=1)
+    fitted = asked._replace(wiener=Wiener.fit(found.images))
+    table["wiener_fitted"] = planted.strength(filter_rows(fitted), found.places)
+    table["wiener_error"] = [
+        planted.strength_error(found.wiener, found.images, pixels, found.places, sigma)
+        for sigma in SIGMAS
+    ]
+    return table
+
+
+def distances(places, outputs):
+    """Mean distance of the places from their output."""
+    pairs = zip(places, outputs.values())
+    gaps = [(mask.nonzero() - torch.tensor(at)).double() for mask, at in pairs]
+    return [gap.norm(dim=1).mean().item() for gap in gaps]
+
+
+def last_words(denoise, found, asked, device):
+    """What is measured of the trained net alone."""
+    rows = net_rows(denoise, asked, device)
+    mean = fields.average(rows).mean
+    table = with_intervals("strength", of_inputs(rows, found.places))
+    table |= with_intervals("control", of_inputs(rows, found.controls()))
+    table["energy"] = planted.planted_energy(mean, found.places)
+    match = agreement(mean, asked)
+    table |= {key: match[key] for key in ("pearson", "r2")}
+    table["mse"] = errors(denoise, asked, device).mean(dim=1)
+    return table | shapes(mean, found.outputs)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("edit", choices=STRENGTHS)
+    parser.add_argument("net", choices=KINDS)
+    parser.add_argument("strength", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    edit, strength, seed = options.edit, options.strength, options.seed
+    if strength not in STRENGTHS[edit]:
+        parser.error(f"the strengths of {edit} are {STRENGTHS[edit]}, not {strength}")
+    label = f"edited_{edit}_{options.net}_{strength:g}_{seed}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = processes("bf16-mixed" if device == "cuda" else "32-true")
+    fabric.launch()
+
+    schedule, found = schedules.linear(), edited(edit, strength, device)
+    length = SHORT if device == "cpu" else LONG
+    recipe = Recipe(**length, decay="cosine", flips=False, seed=seed)
+    torch.manual_seed(seed)
+    net = build(options.net, found.images.shape[1:], device)
+    asked, place = probe(found, seed=2), fabric.device
+    once = Recipe(1, batch=len(found.held_out), flips=False, seed=3)
+    noisy = training.draw(found.held_out, schedule, once, 0)
+
+    def watch(net):
+        rows = net_rows(networks.denoiser(net, schedule), asked, place)
+        return {
+            "held_out_loss": held_out_loss(net, noisy, schedule, fabric),
+            "along": of_inputs(rows, found.places).mean(dim=1),
+        }
+
+    settings = {"net": plain_values(net.config), "recipe": vars(recipe)}
+    settings |= {"kind": options.net, "side": found.images.shape[-1]}
+    settings |= {"edit": edit, "strength": strength}
+    sets = [] if edit == "eyes" else stored(edit.partition("_")[2])
+    machine = training.describe(fabric)
+    arguments = [edit, options.net, f"{strength:g}", "--seed", str(seed)]
+    with Experiment(__file__, seed, sets, settings, machine, arguments) as run:
+        ema, log = follow(net, found.images, schedule, recipe, fabric, label, watch)
+        if not fabric.is_global_zero:
+            return
+        run.started -= log.earlier
+        table = head(edit, strength, found, asked) | log.table()
+        table["parameters"] = networks.parameters(net)
+        denoise = networks.denoiser(ema, schedule)
+        table |= last_words(denoise, found, asked, place)
+        run.save(f"results/{label}.json", short(table))
+
+
+if __name__ == "__main__":
+    main()
