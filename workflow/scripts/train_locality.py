@@ -87,7 +87,7 @@ EYE = {"toy_faces": (0.46, 0.34), "celeba32": (0.41, 0.34)}
 EYE_ELSEWHERE = (0.53, 0.34)  # that of the cats
 
 STEPS = (0, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # where one measures
-SHORT = {"steps": 3000, "batch": 64, "lr": 1e-3, "warmup": 200, "ema": 0.999}
+SHORT = {"steps": 3000, "batch": 32, "lr": 1e-3, "warmup": 200, "ema": 0.999}
 LONG = {"steps": 30_000, "batch": 256, "lr": 5e-4, "warmup": 1000, "ema": 0.999}
 EVERY = 250  # updates between checkpoints
 SIGMAS = torch.logspace(np.log10(0.05), np.log10(20), 8, dtype=torch.float64).tolist()
@@ -114,6 +114,8 @@ KINDS = ("unet", "unet_plain", "resnet", "dit", "mlp")
 def unet(image_size, in_channels, attend, **config):
     """The U-Net, with attention at the second size and in the middle, or nowhere."""
     attention = (image_size // 2,) if attend else None
+    if image_size % 4:  # 14 can be halved only once
+        config["multipliers"] = config["multipliers"][:2]
     config |= {"dropout": 0.0, "groups": 4, "attention": attention}
     return UNet(image_size, in_channels, **config)
 
