@@ -47,7 +47,7 @@ def test_a_killed_run_ships_what_a_whole_run_ships(script, monkeypatch, capsys):
     script.main()
     losses, weights = made()
     assert losses["step"] == list(range(1, 41)) and len(losses["held_out"]) == 40
-    net = networks.load_unet("digits")
+    net = networks.load_net("digits")
     assert torch.equal(net.head.weight, weights["head.weight"].float())
     assert net.config["image_size"] == 8 and not net.training
     assert losses["held_out"][0] == pytest.approx(1, abs=0.3)

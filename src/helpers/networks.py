@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import artifacts
+from helpers.dit import DiT
+from helpers.mlp import MLP
+from helpers.resnet import ResNet
 from helpers.schedules import Schedule
 from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps
 from helpers.unet import UNet
+
+KINDS = {"unet": UNet, "unet_plain": UNet, "resnet": ResNet, "dit": DiT, "mlp": MLP}
 
 
 def denoiser(
@@ -56,14 +61,16 @@ def load_weights(net: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return net
 
 
-def load_unet(name: str) -> UNet:
-    """A U-Net that the book ships, `data/weights/NAME.safetensors`, ready to predict.
+def load_net(name: str) -> nn.Module:
+    """A net that the book ships, `data/weights/NAME.safetensors`, ready to predict.
 
-    Its configuration is recorded in the manifest. Errors: those of `artifacts.load`.
+    Its kind and its configuration are recorded in the manifest: UNet where no kind is.
+    Errors: those of `artifacts.load`.
     """
     path = f"weights/{name}.safetensors"
     weights = {k: v.float() for k, v in artifacts.load(path).items()}
-    net = UNet(**artifacts.manifest()[path]["parameters"]["net"])
+    recorded = artifacts.manifest()[path]["parameters"]
+    net = KINDS[recorded.get("kind", "unet")](**recorded["net"])
     net = load_weights(net, weights).requires_grad_(False).eval()
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
 

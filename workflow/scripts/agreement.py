@@ -77,7 +77,7 @@ from helpers.targets import to_sigma
 from helpers.windows import CropMean
 
 SEED = 0
-NETS = {"unet": networks.load_unet}
+NETS = {"unet": networks.load_net}
 THRESHOLD = {"cifar10": 0.05, "fashion_mnist": 0.005, "celeba32": 0.02}
 IMAGES, SAMPLES = 10_000, 128
 ALONG = 32  # samples along the walk of the net: there each model is asked once more

@@ -95,7 +95,7 @@ def main():
         noise = gaussian_noise(torch.Generator().manual_seed(SEED))
         images, _ = shuffled(name)
         test, sizes = data.load(name, "test", IMAGES), [*SIZES, len(images)]
-        net = networks.load_unet(name)
+        net = networks.load_net(name)
         denoisers = {f"optimal_{N}": Optimal(images[:N]) for N in sizes}
         denoisers |= {
             "Wiener": Wiener.fit(images),

@@ -34,7 +34,7 @@ SCHEDULE = schedules.linear()
 
 def denoisers(training, N, half):
     """The three of them, from the same images."""
-    net = networks.load_unet(f"halves_{N}_{half}")
+    net = networks.load_net(f"halves_{N}_{half}")
     return {
         "optimal": Optimal(training),
         "Wiener": clipped(Wiener.fit(training)),

@@ -63,7 +63,7 @@ def draw(denoise, n, shape, schedule, device):
 
 def measure(name, n, fabric):
     """FID to the training and test sets, IS with its deviation over ten splits."""
-    schedule, net = schedules.linear(), fabric.to_device(networks.load_unet(name))
+    schedule, net = schedules.linear(), fabric.to_device(networks.load_net(name))
     denoise = networks.denoiser(net, schedule, clip=True)
     training_images = data.load(name)
     samples = draw(denoise, n, training_images.shape[1:], schedule, fabric.device)

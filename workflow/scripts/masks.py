@@ -274,7 +274,7 @@ def network(name, schedule):
     """The shipped net as a denoiser, {} if there is none for this set."""
     if f"weights/{name}.safetensors" not in artifacts.manifest():
         return {}
-    net = networks.load_unet(name)
+    net = networks.load_net(name)
     return {"net": networks.denoiser(net, schedule, clip=True)}
 
 

@@ -133,7 +133,7 @@ def main():
         }
         table["fates"] = fate_table(images, labels, noise)
         table["truncated"] = truncation_table(images, xT, schedule)
-        net = networks.denoiser(networks.load_unet(name), schedule, clip=True)
+        net = networks.denoiser(networks.load_net(name), schedule, clip=True)
         for label, denoise in (("optimal", Optimal(images)), ("net", net)):
             walk = walk_table(denoise, xT, schedule, images)
             table[f"walk_{label}"] = walk

@@ -90,7 +90,7 @@ def main():
     fabric.launch()
     n, batch = N[fabric.device.type], BATCH[fabric.device.type]
 
-    schedule, net = schedules.linear(), fabric.to_device(networks.load_unet(name))
+    schedule, net = schedules.linear(), fabric.to_device(networks.load_net(name))
     denoise = networks.denoiser(net, schedule, clip=True)
     eyes = fabric.to_device(load_classifier(EYES[name]))
     sets = [f"{name}-train"] + [f"{name}-test"] * (name != "celeba32")

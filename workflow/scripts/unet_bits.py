@@ -79,7 +79,7 @@ def main():
     fabric = Fabric(devices=1)
     fabric.launch()
     kind = fabric.device.type
-    schedule, net = schedules.linear(), fabric.to_device(networks.load_unet(name))
+    schedule, net = schedules.linear(), fabric.to_device(networks.load_net(name))
     denoise = networks.denoiser(net, schedule, clip=True)
     sets, settings = [f"{name}-train", f"{name}-test"], {"images": IMAGES[kind]}
     machine = training.describe(fabric)
