@@ -25,6 +25,9 @@ of the released code. Writes data/results/precision.json, a table for each set:
         negative              coordinates with S_nn < -1e-6
         changed               entries among coordinates that vary that differ from the
                               reference, over the ones of the reference there
+    threads: svd32 of one covariance, in the order of the images, by number of threads
+      count                   [numbers of threads]
+      largest, empty          [numbers of threads], as in `last`
     answers (MNIST only), at the last level, with 20,000 training images: eigh64, svd32
       and eigh32 in the order of the images; `failing`, svd32 in the first order with
       an output that sees nothing
@@ -56,6 +59,7 @@ EXACT = 4  # in 64 bits
 IMAGES = 20_000  # behind the answers
 THRESHOLD = 0.005
 TESTS, WALKS, BATCH = 16, 8, 512
+THREADS = (1, 2, 3, 4)
 DECOMPOSE = {"svd": nullspace.svd, "eigh": nullspace.eigh}
 SCHEDULE = schedules.linear()
 TIMES = schedules.leading(SCHEDULE.T, 10)
@@ -111,6 +115,17 @@ def rule(factors, sigma):
     return released_mask(S, THRESHOLD), int((S.diagonal() < -CONSTANT).sum())
 
 
+def threads_table(cov):
+    """The same decomposition of the same matrix by another number of threads."""
+    before, found = torch.get_num_threads(), []
+    for count in THREADS:
+        torch.set_num_threads(count)
+        found.append(rule(nullspace.svd(cov), LEVELS[-1])[0])
+    torch.set_num_threads(before)
+    table = {"count": list(THREADS), "largest": [r.largest for r in found]}
+    return table | {"empty": [int(r.empty.sum()) for r in found]}
+
+
 def way_table(found, reference, varies, rank):
     """What the docstring says about one way."""
     truth = reference.mask[varies][:, varies]
@@ -160,6 +175,7 @@ def masks_table(name, images):
             label: way_table(found, reference, varies, int(real.sum()))
             for label, found in ways.items()
         },
+        "threads": threads_table(single),
     }, ways
 
 
