@@ -248,6 +248,7 @@ def test_the_address_keeps_the_question(visit):
     tab.get_by_label("Words").fill("five")
     again = tab.evaluate("location.href")
     assert "text=five" in again and "chapter" not in again.split("?")[1]
+    tab.wait_for_load_state()  # leaving earlier would break off requests: trouble
     tab.goto(again, wait_until="domcontentloaded")
     tab.wait_for_selector('[data-explorer="claims"] select')
     assert shown(tab) == {"summary-three-sets"}
