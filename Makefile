@@ -35,4 +35,5 @@ $(READY): requirements.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@$(PY) workflow/warm_up.py
 	@touch $@
