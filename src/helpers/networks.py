@@ -1,6 +1,6 @@
 r"""Trained networks as denoisers, and the weights that the book ships.
 
-A network predicts $\epsilon$ from $(x_t, t)$; `denoiser` puts it behind the one
+A network predicts $\epsilon$, or v, from $(x_t, t)$; `denoiser` puts it behind the one
 signature of this book, `denoise(x, sigma) -> x0_hat`.
 """
 
@@ -15,21 +15,25 @@ from helpers.dit import DiT
 from helpers.mlp import MLP
 from helpers.resnet import ResNet
 from helpers.schedules import Schedule
-from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps
+from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps, x0_from_v
 from helpers.unet import UNet
 
+PREDICTS = {"eps": x0_from_eps, "v": x0_from_v}
 KINDS = {"unet": UNet, "unet_plain": UNet, "resnet": ResNet, "dit": DiT, "mlp": MLP}
 
 
 def denoiser(
-    net: Callable, schedule: Schedule, clip: bool = False
+    net: Callable, schedule: Schedule, clip: bool = False, predicts: str = "eps"
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     r"""$\hat x_0 = x - \sigma\, \epsilon_\theta(x / \sqrt{1 + \sigma^2}, t)$.
 
     t is the real timestep with $\sigma_t = \sigma$. With `clip`, $\hat x_0$ is clipped
-    to [-1, 1], as Ho et al. do when they sample. ValueError for a sigma outside
-    $[\sigma_1, \sigma_T]$, where the net was never trained.
+    to [-1, 1], as Ho et al. do when they sample. The output of a net that `predicts`
+    "v" goes through `targets.x0_from_v`. ValueError for another prediction, and for a
+    sigma outside $[\sigma_1, \sigma_T]$, where the net was never trained.
     """
+    if predicts not in PREDICTS:
+        raise ValueError(f"a net predicts {' or '.join(PREDICTS)}, not {predicts!r}")
     low, high = schedule.sigma[1].item(), schedule.sigma[-1].item()
 
     def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -37,7 +41,7 @@ def denoiser(
         if level.min() < low * (1 - 1e-6) or level.max() > high * (1 + 1e-6):
             raise ValueError(f"sigma must lie in [{low:.4g}, {high:.4g}], not {sigma}")
         t = timestep(level.flatten().cpu(), schedule).to(x.device).expand(len(x))
-        x0_hat = x0_from_eps(x, net(from_sigma(x, sigma), t), sigma)
+        x0_hat = PREDICTS[predicts](x, net(from_sigma(x, sigma), t), sigma)
         return x0_hat.clamp(-1, 1) if clip else x0_hat
 
     return denoise
@@ -73,6 +77,14 @@ def load_net(name: str) -> nn.Module:
     net = KINDS[recorded.get("kind", "unet")](**recorded["net"])
     net = load_weights(net, weights).requires_grad_(False).eval()
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
+
+
+def load_denoiser(
+    name: str, schedule: Schedule, clip: bool = False
+) -> Callable[[Tensor, float | Tensor], Tensor]:
+    """The denoiser of a net that the book ships, by what it predicts: `load_net`."""
+    recorded = artifacts.manifest()[f"weights/{name}.safetensors"]["parameters"]
+    return denoiser(load_net(name), schedule, clip, recorded.get("predicts", "eps"))
 
 
 def parameters(net: nn.Module) -> int:

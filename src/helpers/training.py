@@ -71,6 +71,19 @@ def simple_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
     return (drawn.eps - net(xt, drawn.t)).square().mean()
 
 
+def v_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
+    r"""$E \|v - v_\theta(x_t, t)\|^2$ a pixel, $v = \sqrt{\bar\alpha_t} \epsilon -
+    \sqrt{1 - \bar\alpha_t} x_0$ (Salimans & Ho 2022, Sec. 4).
+
+    An error of $v_\theta$ is one of $\hat x_0$ times $\sqrt{1 + SNR}$, and of
+    $\epsilon_\theta$ times $\sqrt{1 + 1 / SNR}$: no noise level is left to chance.
+    """
+    t = drawn.t.cpu()  # its tables' device
+    xt = diffuse(drawn.x0, t, schedule, drawn.eps)
+    v = diffuse(drawn.eps, t, schedule, -drawn.x0)
+    return (v - net(xt, drawn.t)).square().mean()
+
+
 def average(ema: nn.Module, net: nn.Module, recipe: Recipe, step: int) -> None:
     """Move the smoothed weights towards the weights of the net.
 

@@ -29,7 +29,7 @@ said; Interval: [value, low, high], 95 %.
     distance, control_distance     [outputs], their mean distance from the output
     contrast                       rms of the edited images about their mean
     planted_covariance, control_covariance   mean over pairs of output and place, exact
-    step, held_out_loss            [steps], L_simple
+    step, held_out_loss            [steps], `training.v_loss`
     along                          [steps][sigmas], the strength of the averaged field
     strength, control              Intervals, final, a bootstrap over the noised inputs
     strengths, controls            [sigmas][inputs], from which they come
@@ -56,6 +56,7 @@ from train_locality import (
     IMAGES,
     INPUTS,
     LONG,
+    PREDICTS,
     SHORT,
     SIGMAS,
     TESTS,
@@ -63,6 +64,7 @@ from train_locality import (
     Probe,
     agreement,
     build,
+    denoiser,
     errors,
     filter_rows,
     follow,
@@ -317,14 +319,17 @@ def main():
     noisy = training.draw(found.held_out, schedule, once, 0)
 
     def watch(net):
-        rows = net_rows(networks.denoiser(net, schedule), asked, place)
+        rows = net_rows(denoiser(net, schedule), asked, place)
         return {
-            "held_out_loss": held_out_loss(net, noisy, schedule, fabric),
+            "held_out_loss": held_out_loss(
+                net, noisy, schedule, fabric, training.v_loss
+            ),
             "along": of_inputs(rows, found.places).mean(dim=1),
         }
 
     settings = {"net": plain_values(net.config), "recipe": vars(recipe)}
     settings |= {"kind": options.net, "side": found.images.shape[-1]}
+    settings |= {"predicts": PREDICTS}
     settings |= {"edit": edit, "strength": strength}
     sets = [] if edit == "eyes" else stored(edit.partition("_")[2])
     machine = training.describe(fabric)
@@ -336,7 +341,7 @@ def main():
         run.started -= log.earlier
         table = head(edit, strength, found, asked) | log.table()
         table["parameters"] = networks.parameters(net)
-        denoise = networks.denoiser(ema, schedule)
+        denoise = denoiser(ema, schedule)
         table |= last_words(denoise, found, asked, place)
         run.save(f"results/{label}.json", short(table))
 

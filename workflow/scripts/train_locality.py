@@ -4,9 +4,9 @@
 
 On a CPU the images are small: 16 x 16, or 14 x 14 for Fashion-MNIST, each pixel the
 mean of four. With a GPU they have their full size, and nets and recipe are larger. All
-nets of a set see the same images with the same noise in the same order. Dead leaves and
-toy faces are drawn at the size that is trained on. Killed and started again, a run goes
-on from the checkpoint in data/cache/.
+nets predict v, and those of a set see the same images with the same noise in the same
+order. Dead leaves and toy faces are drawn at the size that is trained on. Killed and
+started again, a run goes on from the checkpoint in data/cache/.
 
 The fields are those of channel 0 of four pixels, averaged over noised held-out images
 (`fields.average`), of the denoiser behind the averaged weights, next to the rows of the
@@ -18,7 +18,7 @@ lists [steps][sigmas][pixels] where nothing else is said; Interval: [value, low,
     sigma, places, pixels          of the fields; `places` are names, `pixels` (row,
                                    column)
     step                           [steps], updates before a measurement; 0 is untrained
-    held_out_loss                  [steps], L_simple
+    held_out_loss                  [steps], `training.v_loss`
     mse, mse_wiener                [steps][sigmas], [sigmas]: error of a held-out image,
                                    a number
     excess                         [sigmas] Intervals, final: error of the net minus
@@ -35,7 +35,7 @@ lists [steps][sigmas][pixels] where nothing else is said; Interval: [value, low,
     pearson_interval, r2_interval  [sigmas][pixels] Intervals, final
     channels_pearson, channels_r2  [sigmas][pixels][C], final, for each output channel
     architecture: the untrained net with the layers that start at 0 drawn like the
-      others; the field of eps itself
+      others; the field of its own output, v
       radius, within5, mirror, varies   [sigmas][pixels]
     receptive_field                side, of the ResNet alone
 
@@ -73,6 +73,7 @@ from helpers.mlp import MLP
 from helpers.recipe import Recipe, plain_values
 from helpers.resnet import ResNet
 from helpers.sensitivity import rows
+from helpers.targets import v_from_x0
 from helpers.unet import UNet
 from helpers.wiener import Wiener
 
@@ -108,6 +109,7 @@ NETS = {
         "mlp": {"width": 2048, "depth": 2},
     },
 }
+PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
 KINDS = ("unet", "unet_plain", "resnet", "dit", "mlp")
 
 
@@ -129,6 +131,10 @@ def build(kind, shape, device):
     else:
         net = {"resnet": ResNet, "dit": DiT, "mlp": MLP}[kind](**config)
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
+
+
+def denoiser(net, schedule):
+    return networks.denoiser(net, schedule, predicts=PREDICTS)
 
 
 def drawn(name, n, side, seed):
@@ -320,17 +326,17 @@ def all_channels(denoise, probe, device, found):
 
 
 def architecture(net, schedule, probe, device):
-    """Fields of eps, once the layers that start at 0 are drawn like the others."""
+    """Fields of v, once the layers that start at 0 are drawn like the others."""
     net = frozen(net)
     for p in net.parameters():
         if p.ndim > 1 and not p.any():
             nn.init.xavier_uniform_(p)
-    denoise = networks.denoiser(net, schedule)
+    denoise = denoiser(net, schedule)
 
-    def eps(x, sigma):
-        return (x - denoise(x, sigma)) / sigma
+    def output(x, sigma):
+        return v_from_x0(x, denoise(x, sigma), sigma)
 
-    found = net_rows(eps, probe, device)
+    found = net_rows(output, probe, device)
     mean = fields.average(found).mean
     return shapes(mean, probe.places) | {"varies": varies(found)}, mean
 
@@ -383,7 +389,9 @@ def follow(net, images, schedule, recipe, fabric, name, watch):
     log = Log(checkpoint)
     if fabric.is_global_zero:
         log.add(0, watch(fabric.to_device(frozen(net))))
-    states = training.train(net, images, schedule, recipe, fabric, checkpoint, EVERY)
+    states = training.train(
+        net, images, schedule, recipe, fabric, checkpoint, EVERY, training.v_loss
+    )
     for state in training.with_bar(states, recipe.steps):
         if state.step in (*STEPS, recipe.steps) and fabric.is_global_zero:
             log.add(state.step, watch(state.ema))
@@ -419,11 +427,12 @@ def main():
     noisy = training.draw(held_out, schedule, once, 0)
 
     def watch(net):
-        numbers, _ = measure(networks.denoiser(net, schedule), asked, where)
-        return {"held_out_loss": held_out_loss(net, noisy, schedule, fabric)} | numbers
+        numbers, _ = measure(denoiser(net, schedule), asked, where)
+        loss = held_out_loss(net, noisy, schedule, fabric, training.v_loss)
+        return {"held_out_loss": loss} | numbers
 
     settings = {"net": plain_values(net.config), "recipe": vars(recipe)}
-    settings |= {"kind": options.net, "side": images.shape[-1]}
+    settings |= {"kind": options.net, "side": images.shape[-1], "predicts": PREDICTS}
     settings |= {"training_images": len(images), "held_out": len(held_out)}
     arguments = [options.set, options.net, "--seed", str(seed)]
     arguments += ["--ship"] * options.ship
@@ -436,7 +445,7 @@ def main():
         if not fabric.is_global_zero:
             return
         run.started -= log.earlier
-        denoise = networks.denoiser(ema, schedule)
+        denoise = denoiser(ema, schedule)
         found = net_rows(denoise, asked, where)
         table = head(settings, net, asked) | log.table()
         table |= {"architecture": drawn_net} | last_words(denoise, asked, where, found)

@@ -70,13 +70,11 @@ def processes(precision):
 
 
 @torch.no_grad()
-def held_out_loss(net, drawn, schedule, fabric):
-    """L_simple on held-out images, always with the same timesteps and noise."""
+def held_out_loss(net, drawn, schedule, fabric, loss=training.simple_loss):
+    """The loss on held-out images, always with the same timesteps and noise."""
     parts = zip(*(value.split(128) for value in drawn))
     losses = [
-        training.simple_loss(
-            net, training.Draw(*map(fabric.to_device, part)), schedule
-        ).item()
+        loss(net, training.Draw(*map(fabric.to_device, part)), schedule).item()
         for part in parts
     ]
     return sum(losses) / len(losses)
