@@ -177,7 +177,6 @@ FEWER = {
     "CLOUDS": (0, 0.5, 1),
     "HOT": (1, 2),
     "POWERS": (1,),
-    "ALONG": 3,
     "PATCHES": 5,
     "STARTS": 2,
 }
@@ -200,8 +199,15 @@ def table(script):
     """Everything, where the "net" is the Wiener filter of all digits."""
     noise = gaussian_noise(torch.Generator().manual_seed(0))
     net, sizes = Wiener.fit(DIGITS), (4, 30, 3)
-    found = script.everything(DIGITS[:60], DIGITS[60:66], net, 0.05, sizes, noise)
-    return json.loads(artifacts.encode("table.json", found))
+    nets, clean = {"net": net, "again": net}, DIGITS[60:66]
+    wiener = script.fitted(DIGITS[:60])
+    found = script.everything(DIGITS[:60], clean, wiener, nets, 0.05, sizes, noise)
+    tables = json.loads(artifacts.encode("table.json", found))
+    for part in ("main", "sweeps"):
+        for rows in tables.values():
+            [row.pop("seconds") for row in rows[part].values()]
+    assert tables["net"] == tables["again"]  # walks are kept for the second net
+    return tables["net"]
 
 
 def test_the_benchmark_is_as_documented(table):
@@ -226,7 +232,7 @@ def test_the_benchmark_is_as_documented(table):
                     assert torch.tensor(found).shape == (10, *width)
                 differs = part == "main" and name != "wiener"
                 assert ("minus_wiener" in row[way]) == differs
-            assert len(row["clamped"]) == 3 and row["seconds"] >= 0
+            assert len(row["clamped"]) == 3
     assert set(table["samplers"]) == {"none", "answer"}
     assert {len(v) for k, v in table["chosen"].items() if k != "error"} == {10}
 

@@ -1,20 +1,23 @@
 """The benchmark: how well analytic denoisers predict a trained network.
 
-    python workflow/scripts/agreement.py cifar10
+    python workflow/scripts/agreement.py cifar10 unet dit
     python workflow/scripts/agreement.py celeba32 unet --images 300 --samples 4
 
-Ten steps of DDIM as the released code of Lukoianov et al. runs it (`agreement.walk`; t
-= 901, ..., 101, 1; the image is clipped in each step, the answers are not), all from
-the same noises. The analytic denoisers know the first N training images of the net.
-What is free in them is chosen by the error on clean images that are in no training set,
-except for `local_score_net`. Writes data/results/agreement_NAME_NET.json.
+The nets are those of train_locality.py, of seed 0, and their images those that they
+were trained on. Ten steps of DDIM as the released code of Lukoianov et al. runs it
+(`agreement.walk`; t = 901, ..., 101, 1; the image is clipped in each step, the answers
+are not), all from the same noises. The analytic denoisers know the first N training
+images of the nets, and all of them by mean and covariance. What is free in them is
+chosen by the error on clean images that are in no training set, except for
+`local_score_net`. Writes data/results/agreement_NAME_NET.json for each net; the closed
+forms walk once for all nets.
 
 An interval is [mean, low, high] over the samples, 95 %, four digits. A list [steps] has
 one entry for each of `t`, falling; the last one is the sample. R^2 is
 `agreement.released_r2`, MSE in units of [-1, 1], r Pearson's, 0 for a grey answer.
 
-    N, D, threshold, samples, along, few_N, few, patches_N
-                      sizes; `along` samples for `along_net`, `few` for `sweeps`
+    N, D, side, threshold, samples, few_N, few, patches_N
+                      sizes; `few` samples for `sweeps`
     t, sigma          [steps]
     main: nearest, nearest_released (without the factor sqrt(alpha_bar)), optimal,
       smoothed (Scarvelis et al.), wiener, local_score (LS), local_score_net (its sides
@@ -52,9 +55,9 @@ import torch
 from masks import CONVENTIONS, DRAWS, SIDES, SMOOTHING, Levels, masked, per_batch
 from masks import moments_filter as fitted
 from tqdm import tqdm
-from train_unet import WITHOUT_TEST, split
+from train_locality import SETS, SIDE, split, stored
 
-from helpers import agreement, networks, sampling, schedules
+from helpers import agreement, artifacts, networks, sampling, schedules
 from helpers.agreement import released_r2, single_step, trajectory
 from helpers.artifacts import Experiment
 from helpers.corrected import (
@@ -77,12 +80,15 @@ from helpers.targets import to_sigma
 from helpers.windows import CropMean
 
 SEED = 0
-NETS = {"unet": networks.load_net}
+# Those of the released code; dead leaves as CIFAR-10, toy faces as other grey images.
 THRESHOLD = {"cifar10": 0.05, "fashion_mnist": 0.005, "celeba32": 0.02}
+THRESHOLD |= {"afhq_cat32": 0.02, "dead_leaves": 0.05, "toy_faces": 0.005}
+SCHEDULE = schedules.linear()
+TIMES = schedules.leading(SCHEDULE.T, 10)
+LEVELS = [SCHEDULE.sigma[t].item() for t in TIMES]
 IMAGES, SAMPLES = 10_000, 128
-ALONG = 32  # samples along the walk of the net: there each model is asked once more
 FEW_IMAGES, FEW = 5_000, 32  # of the sweeps
-PATCHES = 100  # images of ELS, which compares each place with each place
+PATCHES = 300  # images of ELS, which compares each place with each place
 CLEAN = 16  # images for the choice of numbers
 STARTS, KNOWN = 8, 2_000  # walks of the net, and images, for the sides of LS
 BATCHES = (128, 512, 2048)
@@ -104,37 +110,38 @@ class Meeting(NamedTuple):
 
 
 class Stand:
-    """A net, its walk from some noises, and the models that meet it there."""
+    """A net, its walk from some noises, and the models that meet it there.
 
-    def __init__(self, net, xT, along):
-        self.schedule, self.net, self.xT = schedules.linear(), net, xT
-        self.times = schedules.leading(self.schedule.T, 10)
-        self.sigmas = [self.schedule.sigma[t].item() for t in self.times]
+    `walks` keeps those of the models, for the next net.
+    """
+
+    def __init__(self, net, xT, walks):
+        self.net, self.xT, self.walks = net, xT, walks
         self.net_steps = self.walk(net)
-        self.start = [
-            sampling.Step(s.t, s.xt[:along], s.x0_hat[:along]) for s in self.net_steps
-        ]
 
     def walk(self, denoise):
-        return list(agreement.walk(denoise, self.xT, self.schedule, self.times))
+        return list(agreement.walk(denoise, self.xT, SCHEDULE, TIMES))
 
-    def meet(self, denoise):
+    def meet(self, name, denoise):
         """The three comparisons."""
         begun = time.perf_counter()
-        steps = self.walk(denoise)
+        if name not in self.walks:
+            self.walks[name] = self.walk(denoise)
+        steps = self.walks[name]
         scores = (
             trajectory(steps, self.net_steps),
-            single_step(self.net, steps, self.schedule, of_net=False),
-            single_step(denoise, self.start, self.schedule),
+            single_step(self.net, steps, SCHEDULE, of_net=False),
+            single_step(denoise, self.net_steps, SCHEDULE),
         )
         return Meeting(steps, *scores, time.perf_counter() - begun)
 
     def all(self, denoisers, label):
-        return {k: self.meet(d) for k, d in tqdm(denoisers.items(), desc=label)}
+        bar = tqdm(denoisers.items(), desc=label)
+        return {name: self.meet(name, d) for name, d in bar}
 
     def noisy(self):
         """What the net saw on its walk, at each level."""
-        return [to_sigma(s.xt, s.t, self.schedule)[0] for s in self.net_steps]
+        return [to_sigma(s.xt, s.t, SCHEDULE)[0] for s in self.net_steps]
 
 
 def intervals(values):
@@ -189,7 +196,7 @@ def sampler_table(stand, meetings, denoisers):
     for label, way in (("none", lambda d: d), ("answer", clipped)):
 
         def end(denoise, way=way):
-            walk = sampling.ddim(way(denoise), stand.xT, stand.schedule, stand.times)
+            walk = sampling.ddim(way(denoise), stand.xT, SCHEDULE, TIMES)
             return sampling.last(walk).x0_hat.double()
 
         u = end(stand.net)
@@ -268,27 +275,25 @@ def crops(images, s):
     return denoise
 
 
-def window_denoisers(images, levels, chosen, calibration):
-    """LS, with sides by error and by the net, and PSPC-Square."""
-    some, known, H = images[: 2 * KNOWN], images[:KNOWN], images.shape[2]
+def window_denoisers(images, levels, chosen):
+    """LS and PSPC-Square, with sides by the error."""
+    some, H = images[: 2 * KNOWN], images.shape[2]
     found = rising(levels, lambda k: local(images, k), SIDES)
     own = chosen.sides("local_score", found)
-    inside = [s for s in SIDES if s < H]
-    found = rising(levels, lambda s: crops(some, s), [*inside, H])
+    found = rising(levels, lambda s: crops(some, s), [*inside(H), H])
     crop = chosen.take("crop_mean", found)
-    net = calibrate(
-        lambda k: local(known, k),
-        calibration.net,
-        calibration.noisy(),
-        calibration.sigmas,
-        inside,
-    )
-    chosen["local_score_net"] = [net(s) for s in calibration.sigmas]
-    return {
-        "local_score": local(images, own),
-        "local_score_net": local(images, net),
-        "crop_mean": crops(images, crop),
-    }
+    return {"local_score": local(images, own), "crop_mean": crops(images, crop)}
+
+
+def inside(H):
+    return [s for s in SIDES if s < H]
+
+
+def calibrated(images, net, starts):
+    """The sides of LS that go best with a net, on its own walks."""
+    stand, some = Stand(net, starts, {}), images[:KNOWN]
+    sides = inside(images.shape[2])
+    return calibrate(lambda k: local(some, k), net, stand.noisy(), LEVELS, sides)
 
 
 def simple_denoisers(images, levels, chosen, noise):
@@ -374,42 +379,48 @@ class Variants:
 
 
 @torch.no_grad()
-def everything(images, clean, net, threshold, sizes, noise):
-    """All tables."""
+def everything(images, clean, wiener, nets, threshold, sizes, noise):
+    """All tables, by net."""
     samples, few_images, few = sizes
     like, some = clean[:1], images[:few_images]
     xT = sampling.start(samples, like.shape[1:], noise, like)
-    stand = Stand(net, xT, ALONG)
-    small = Stand(net, xT[:few], few)
-    calibration = Stand(net, sampling.start(STARTS, like.shape[1:], noise, like), 1)
-    levels, chosen = Levels(clean, noise), Chosen(stand.sigmas)
-    wiener = fitted(images)
+    starts = sampling.start(STARTS, like.shape[1:], noise, like)
+    levels, chosen = Levels(clean, noise), Chosen(LEVELS)
     variants = Variants(wiener, threshold, chosen)
     variants.choose(some, levels)
     models = simple_denoisers(images, levels, chosen, noise) | {"wiener": wiener}
-    models |= window_denoisers(images, levels, chosen, calibration)
-    models |= variants.best(images)
-    main = stand.all(models, "main")
-    sides = Scales(stand.sigmas[::-1], odd_sides(chosen, like)[::-1])
+    models |= window_denoisers(images, levels, chosen) | variants.best(images)
+    sides = Scales(LEVELS[::-1], odd_sides(chosen, like)[::-1])
     rest = {"optimal": Optimal(some), "wiener": wiener} | variants.best(some)
     rest |= variants.others(some)
     rest["patches"] = EquivariantLocalScore(images[:PATCHES], sides)
-    return {
+    head = {
         "N": len(images),
         "D": like.numel(),
+        "side": like.shape[2],
         "threshold": threshold,
         "samples": samples,
-        "along": len(stand.start[0].xt),
         "few_N": len(some),
-        "few": len(small.xT),
+        "few": few,
         "patches_N": len(images[:PATCHES]),
-        "t": stand.times,
-        "sigma": stand.sigmas,
-        "main": summary(main, stand, ("wiener", "masked"), full=True),
-        "samplers": sampler_table(stand, main, models),
-        "sweeps": summary(small.all(rest, "sweeps"), small, ("masked",), full=False),
-        "chosen": dict(chosen),
+        "t": TIMES,
+        "sigma": LEVELS,
     }
+    walks, tables = ({}, {}), {}
+    for kind, net in nets.items():
+        net_sides = calibrated(images, net, starts)
+        stand, small = Stand(net, xT, walks[0]), Stand(net, xT[:few], walks[1])
+        walks[0].pop("local_score_net", None)  # that of another net
+        known = models | {"local_score_net": local(images, net_sides)}
+        main = stand.all(known, f"{kind}, main")
+        sweeps = small.all(rest, f"{kind}, sweeps")
+        tables[kind] = head | {
+            "main": summary(main, stand, ("wiener", "masked"), full=True),
+            "samplers": sampler_table(stand, main, models),
+            "sweeps": summary(sweeps, small, ("masked",), full=False),
+            "chosen": chosen | {"local_score_net": [net_sides(s) for s in LEVELS]},
+        }
+    return tables
 
 
 def odd_sides(chosen, like):
@@ -418,32 +429,40 @@ def odd_sides(chosen, like):
     return [min(k, largest) for k in chosen["local_score"]]
 
 
+def recorded(label):
+    return artifacts.manifest()[f"weights/{label}.safetensors"]["parameters"]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=THRESHOLD)
-    parser.add_argument("net", choices=NETS, nargs="?", default="unet")
+    parser.add_argument("name", choices=SETS)
+    parser.add_argument("nets", nargs="+", help="unet, dit, ...")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--few-images", type=int, default=FEW_IMAGES)
     given = parser.parse_args()
     name, sizes = given.name, (given.samples, given.few_images, FEW)
-    arguments = [name, given.net, "--images", str(given.images)]
+    arguments = [name, *given.nets, "--images", str(given.images)]
     arguments += ["--samples", str(given.samples)]
     arguments += ["--few-images", str(given.few_images)]
-    sets = [f"{name}-train"] + [f"{name}-test"] * (name not in WITHOUT_TEST)
     parameters = {
         "images": given.images,
         "samples": given.samples,
         "few_images": given.few_images,
     }
-    with Experiment(__file__, SEED, sets, parameters, arguments=arguments) as run:
+    labels = {kind: f"locality_{name}_{kind}_0" for kind in given.nets}
+    with Experiment(
+        __file__, SEED, stored(name), parameters, arguments=arguments
+    ) as run:
         noise = gaussian_noise(torch.Generator().manual_seed(SEED))
-        images, clean = split(name)
-        net = networks.denoiser(NETS[given.net](name), schedules.linear())
-        table = everything(
-            images[: given.images], clean[:CLEAN], net, THRESHOLD[name], sizes, noise
-        )
-        run.save(f"results/agreement_{name}_{given.net}.json", table)
+        nets = {k: networks.load_denoiser(v, SCHEDULE) for k, v in labels.items()}
+        full = all(recorded(v)["side"] == SIDE.get(name, 32) for v in labels.values())
+        images, clean = split(name, "cuda" if full else "cpu")
+        wiener, known = fitted(images), images[: given.images]
+        threshold, few = THRESHOLD[name], clean[:CLEAN]
+        tables = everything(known, few, wiener, nets, threshold, sizes, noise)
+        for kind, table in tables.items():
+            run.save(f"results/agreement_{name}_{kind}.json", table)
 
 
 if __name__ == "__main__":
