@@ -5,6 +5,7 @@ import torch
 
 from helpers import schedules
 from helpers.networks import denoiser, load_weights, macs, parameters, rounded
+from helpers.targets import eps_from_x0, v_from_x0
 from helpers.unet import UNet
 from helpers.wiener import Wiener
 
@@ -60,6 +61,25 @@ def test_clip():
     plain = denoiser(net, LINEAR)(x, 3.0)
     assert plain.abs().max() > 1
     assert torch.equal(denoiser(net, LINEAR, clip=True)(x, 3.0), plain.clamp(-1, 1))
+
+
+def test_a_net_that_predicts_v():
+    """The Wiener filter behind each of the two predictions is the Wiener filter."""
+    wiener, x = Wiener.fit(randn(30, 1, 4, 4).tanh()), 3 * randn(4, 1, 4, 4, seed=1)
+    sigma = LINEAR.sigma[[3, 100, 500, 999]]
+
+    def net(convert):
+        def predict(xt, t):
+            y = xt * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
+            return convert(y, wiener(y, sigma), sigma)
+
+        return predict
+
+    for predicts, convert in (("eps", eps_from_x0), ("v", v_from_x0)):
+        answer = denoiser(net(convert), LINEAR, predicts=predicts)(x, sigma)
+        torch.testing.assert_close(answer, wiener(x, sigma))
+    with pytest.raises(ValueError, match="eps or v, not 'x0'"):
+        denoiser(net(v_from_x0), LINEAR, predicts="x0")
 
 
 def test_noise_levels_the_net_was_never_trained_for():

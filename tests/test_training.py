@@ -14,7 +14,8 @@ from lightning_fabric import Fabric
 from helpers import schedules, training
 from helpers.data import load
 from helpers.recipe import Recipe, learning_rate
-from helpers.training import Diverged, draw, simple_loss, train
+from helpers.targets import v_from_x0
+from helpers.training import Diverged, draw, simple_loss, train, v_loss
 from helpers.unet import UNet
 
 LINEAR = schedules.linear()
@@ -100,6 +101,21 @@ def test_the_loss_of_a_perfect_and_of_a_silent_net():
     assert simple_loss(oracle, drawn, LINEAR).item() < 1e-10
     silent = simple_loss(lambda xt, t: torch.zeros_like(xt), drawn, LINEAR).item()
     assert silent == pytest.approx(1, abs=4 * (2 / drawn.eps.numel()) ** 0.5)
+
+
+@pytest.mark.parametrize("t", [1, 100, 400, 1000])
+def test_the_loss_of_v_is_that_of_x0_by_its_weight(t):
+    """1 + SNR = 1 / (1 - alpha_bar), for a net that is off by c in x0."""
+    drawn = draw(images(), LINEAR, Recipe(1, batch=8), 1)
+    drawn = drawn._replace(t=torch.full((8,), t))
+    sigma, c = LINEAR.sigma[t].item(), 0.3
+
+    def off(xt, t):
+        x = xt * (1 + sigma**2) ** 0.5
+        return v_from_x0(x, drawn.x0 + c, sigma)
+
+    weight = 1 / LINEAR.noise_variance[t].item()
+    assert v_loss(off, drawn, LINEAR).item() == pytest.approx(weight * c**2, rel=2e-3)
 
 
 # The update
