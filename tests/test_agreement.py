@@ -203,10 +203,11 @@ def table(script):
     wiener = script.fitted(DIGITS[:60])
     found = script.everything(DIGITS[:60], clean, wiener, nets, 0.05, sizes, noise)
     tables = json.loads(artifacts.encode("table.json", found))
-    for part in ("main", "sweeps"):
-        for rows in tables.values():
-            [row.pop("seconds") for row in rows[part].values()]
+    sweeps = tables["net"].pop("sweeps")
+    for rows in [table["main"] for table in tables.values()]:
+        [row.pop("seconds") for row in rows.values()]
     assert tables["net"] == tables["again"]  # walks are kept for the second net
+    tables["net"]["sweeps"] = sweeps
     return tables["net"]
 
 

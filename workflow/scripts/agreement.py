@@ -23,7 +23,7 @@ one entry for each of `t`, falling; the last one is the sample. R^2 is
       smoothed (Scarvelis et al.), wiener, local_score (LS), local_score_net (its sides
       from the net, as in Kamb & Ganguli), crop_mean (PSPC-Square), masked (the
       published rule with an exact softmax), corrected, blend (`helpers.corrected`)
-    sweeps, from few_N images; masked, wiener, optimal as above, and
+    sweeps (the first net only), from few_N images; masked, wiener, optimal as above, and
       output_global, source_row, output_row     other conventions of the mask
       batch_K                                   softmax in batches of K, then the mean;
         the first K makes as many batches as the released code has on CIFAR-10
@@ -406,20 +406,22 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
         "t": TIMES,
         "sigma": LEVELS,
     }
-    walks, tables = ({}, {}), {}
+    walks, tables = {}, {}
     for kind, net in nets.items():
         net_sides = calibrated(images, net, starts)
-        stand, small = Stand(net, xT, walks[0]), Stand(net, xT[:few], walks[1])
-        walks[0].pop("local_score_net", None)  # that of another net
+        stand = Stand(net, xT, walks)
+        walks.pop("local_score_net", None)  # that of another net
         known = models | {"local_score_net": local(images, net_sides)}
         main = stand.all(known, f"{kind}, main")
-        sweeps = small.all(rest, f"{kind}, sweeps")
         tables[kind] = head | {
             "main": summary(main, stand, ("wiener", "masked"), full=True),
             "samplers": sampler_table(stand, main, models),
-            "sweeps": summary(sweeps, small, ("masked",), full=False),
             "chosen": chosen | {"local_score_net": [net_sides(s) for s in LEVELS]},
         }
+        if len(tables) == 1:
+            small = Stand(net, xT[:few], {})
+            sweeps = small.all(rest, f"{kind}, sweeps")
+            tables[kind]["sweeps"] = summary(sweeps, small, ("masked",), full=False)
     return tables
 
 
