@@ -23,7 +23,7 @@ one entry for each of `t`, falling; the last one is the sample. R^2 is
       smoothed (Scarvelis et al.), wiener, local_score (LS), local_score_net (its sides
       from the net, as in Kamb & Ganguli), crop_mean (PSPC-Square), masked (the
       published rule with an exact softmax), corrected, blend (`helpers.corrected`)
-    sweeps (the first net only), from few_N images; masked, wiener, optimal as above, and
+    sweeps (only at the first net), from few_N images; masked, wiener, optimal as above
       output_global, source_row, output_row     other conventions of the mask
       batch_K                                   softmax in batches of K, then the mean;
         the first K makes as many batches as the released code has on CIFAR-10
