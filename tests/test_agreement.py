@@ -273,5 +273,5 @@ def test_sides_rise_with_the_noise(script):
 
 
 def test_numbers_have_four_digits(script):
-    assert script.rounded(torch.tensor([[1 / 3, 12345.6]])) == [[0.3333, 12350.0]]
-    assert script.rounded([2, 0.00012345]) == [2.0, 0.0001234]
+    assert script.short(torch.tensor([[1 / 3, 12345.6]])) == [[0.3333, 12350.0]]
+    assert script.short([2, 0.00012345]) == [2.0, 0.0001234]

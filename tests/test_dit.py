@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import randn, random, silu
 
 from helpers.dit import Block, DiT, positions, to_images, to_tokens
 from helpers.layers import timestep_embedding
@@ -18,18 +19,6 @@ SMALL = {
     "heads": 2,
     "ratio": 3,
 }
-
-
-def randn(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def random(net):
-    """The net in float64, not training, with weights that are nowhere zero."""
-    for seed, p in enumerate(net.double().parameters()):
-        p.data = 0.3 * randn(*p.shape, seed=seed)
-    return net.eval()
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +49,6 @@ def test_positions_by_their_formula():
                 math.cos(j * f),
             ]
             assert found == pytest.approx(wanted, abs=1e-15)
-
-
-def silu(h):
-    return h / (1 + (-h).exp())
 
 
 def gelu(h):

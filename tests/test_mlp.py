@@ -3,23 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import randn, random, silu
 
 from helpers.layers import TimeEmbedding, timestep_embedding
 from helpers.mlp import MLP
 
 SMALL = {"image_size": 4, "in_channels": 2, "width": 12, "depth": 2, "E": 8}
-
-
-def randn(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def random(net):
-    """The net in float64, not training, with weights that are nowhere zero."""
-    for seed, p in enumerate(net.double().parameters()):
-        p.data = 0.3 * randn(*p.shape, seed=seed)
-    return net.eval()
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +24,6 @@ def normalised(p, name, h):
     centred = h - h.mean()
     h = centred / (centred.square().mean() + 1e-5).sqrt()
     return h * p[f"{name}.weight"] + p[f"{name}.bias"]
-
-
-def silu(h):
-    return h / (1 + (-h).exp())
 
 
 def by_hand(p, x, t, depth):

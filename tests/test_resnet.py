@@ -3,24 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import randn, random, silu
 
 from helpers.layers import timestep_embedding
 from helpers.resnet import PixelNorm, ResNet
 from helpers.sensitivity import row
 
 SMALL = {"image_size": 15, "in_channels": 2, "channels": 6, "blocks": 1}
-
-
-def randn(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def random(net):
-    """The net in float64, not training, with weights that are nowhere zero."""
-    for seed, p in enumerate(net.double().parameters()):
-        p.data = 0.3 * randn(*p.shape, seed=seed)
-    return net.eval()
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +53,6 @@ def test_inside_it_moves_with_the_image(net):
         net(moved, 9)[..., inner, inner], expected[..., inner, inner]
     )
     assert not torch.allclose(net(moved, 9), expected)  # the border is felt
-
-
-def silu(h):
-    return h / (1 + (-h).exp())
 
 
 def normalised(p, name, h):

@@ -59,14 +59,13 @@ from candidates import (
     inside,
     local,
     odd_sides,
-    rounded,
     simple_denoisers,
     window_denoisers,
 )
 from masks import Levels
 from masks import moments_filter as fitted
 from tqdm import tqdm
-from train_locality import SETS, SIDE, split, stored
+from train_locality import SETS, SIDE, short, split, stored
 
 from helpers import agreement, artifacts, networks, sampling, schedules
 from helpers.agreement import released_r2, single_step, trajectory
@@ -139,16 +138,16 @@ class Stand:
 def intervals(values):
     """Means over the samples with their intervals, always from the same draws."""
     found = agreement.intervals(values, torch.Generator().manual_seed(SEED))
-    return rounded(found)
+    return short(found)
 
 
 def scores_table(scores, others, full):
     """Intervals of the measures, and of the differences of R^2 to other denoisers."""
     table = {"r2": intervals(scores.r2)}
-    table["median_r2"] = rounded(scores.r2.median(dim=1).values)
+    table["median_r2"] = short(scores.r2.median(dim=1).values)
     for name in ("mse", "r"):
         values = getattr(scores, name).nan_to_num(0)
-        table[name] = intervals(values) if full else rounded(values.mean(dim=1))
+        table[name] = intervals(values) if full else short(values.mean(dim=1))
     for name, other in others.items():
         table[f"minus_{name}"] = intervals(scores.r2 - other.r2)
     return table
@@ -165,7 +164,7 @@ def summary(meetings, stand, against, full):
             table[part] = scores_table(getattr(found, part), pairs, full)
         cut = found.steps[-1].x0_hat.clamp(-1, 1)
         table["clamped"] = intervals(released_r2(cut.double(), end.double()))
-        tables[name] = table | {"seconds": rounded(found.seconds)}
+        tables[name] = table | {"seconds": short(found.seconds)}
     return tables
 
 

@@ -7,6 +7,7 @@ training set (`masks.Levels`); no net is asked.
 import torch
 from masks import CONVENTIONS, DRAWS, SIDES, SMOOTHING, masked, per_batch
 from tqdm import tqdm
+from train_locality import short
 
 from helpers.corrected import (
     Blend,
@@ -31,15 +32,6 @@ FACTORS = (0.2, 0.4, 0.7, 2, 4)  # of the threshold
 HOT = (1, 1.5, 2, 3)  # temperatures
 CLOUDS = (0, 0.3, 0.5, 0.7, 0.85, 1)  # b of `Corrected`
 POWERS = (1, 2)  # of the gains, for weights
-
-
-def rounded(values):
-    """A tensor as nested lists of numbers with four digits."""
-    if torch.is_tensor(values):
-        values = values.tolist()
-    if isinstance(values, list):
-        return [rounded(v) for v in values]
-    return float(f"{values:.4g}")
 
 
 def best(levels, family, values):
@@ -80,7 +72,7 @@ class Chosen(dict):
 
     def take(self, name, found):
         """Keep what `best` or `rising` gave; a function of sigma that looks it up."""
-        values, self["error"][name] = found[0], rounded(found[1])
+        values, self["error"][name] = found[0], short(found[1])
         self[name] = values
         return interpolated(self.sigmas, values)
 
@@ -168,9 +160,9 @@ class Variants:
         mixed = [torch.lerp(*pair, v) for pair, v in zip(pairs, w)]
         for name, answers in (("masked", exact), ("wiener", linear), ("blend", mixed)):
             errors = levels.errors(answers).mean(dim=1)
-            self.chosen["error"][name] = rounded(errors)
+            self.chosen["error"][name] = short(errors)
         self.found["blend"] = interpolated(levels.sigmas, w)
-        self.chosen["blend"] = rounded(w)
+        self.chosen["blend"] = short(w)
         families = {
             "corrected": (lambda b: Corrected(images, wiener, self.mask, b), CLOUDS),
             "tempered": (lambda T: Corrected(images, wiener, self.mask, 1, T), HOT),

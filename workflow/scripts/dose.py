@@ -28,6 +28,7 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor
+from train_locality import short
 
 from helpers import artifacts
 from helpers.artifacts import Experiment
@@ -131,17 +132,6 @@ def table(tables, seed=0):
         "prediction_r2": intervals(prediction_r2(wiener.T, by_sigma)),
         "pooled": each(line(*flat) | {"prediction_r2": prediction_r2(*flat)}),
     }
-
-
-def short(value):
-    """Four digits; tensors as lists."""
-    if isinstance(value, dict):
-        return {key: short(v) for key, v in value.items()}
-    if torch.is_tensor(value):
-        return short(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [short(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def main():
