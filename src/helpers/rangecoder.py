@@ -10,13 +10,14 @@ the first bytes only to know the first symbols.
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 BITS = 16  # chances are whole multiples of 2^-16
 LOW, WIDE = 32, 40  # the width stays between 2^32 and 2^40
 
 
 class Encoder:
-    """Takes symbols with `put` and ends with `bytes`; `bits` is their exact price."""
+    """Takes symbols with `put` and ends with `finish`; `bits` is their exact price."""
 
     def __init__(self):
         self.low, self.width, self.bytes_out = 0, 1 << WIDE, 0
@@ -39,7 +40,7 @@ class Encoder:
         for shift, size in pieces(bits):
             self.put((value >> shift) & ((1 << size) - 1), 1, size)
 
-    def bytes(self) -> bytes:
+    def finish(self) -> bytes:
         """The shortest bytes that name a number inside of the interval."""
         total, high = 8 * self.bytes_out + WIDE, self.low + self.width
         for n in range(total // 8 + 1):
@@ -111,7 +112,7 @@ class Decoder:
 def pieces(bits: int) -> list[tuple[int, int]]:
     """A number of `bits` bits in pieces of at most 16: (shift, size), highest first."""
     cuts = [*range(0, bits, BITS), bits]
-    return [(a, b - a) for a, b in zip(cuts, cuts[1:])][::-1]
+    return [(a, b - a) for a, b in pairwise(cuts)][::-1]
 
 
 def starts(cdf: Sequence[float]) -> list[int]:
@@ -121,7 +122,7 @@ def starts(cdf: Sequence[float]) -> list[int]:
     a share of $m / 2^{16}$ for it. ValueError unless F rises from 0 to 1.
     """
     m = len(cdf) - 1
-    rises = all(a <= b for a, b in zip(cdf, cdf[1:]))
+    rises = all(a <= b for a, b in pairwise(cdf))
     if not 1 <= m < 1 << BITS or cdf[0] != 0 or cdf[-1] != 1 or not rises:
         raise ValueError("a distribution function must rise from 0 to 1")
     return [round(F * ((1 << BITS) - m)) + k for k, F in enumerate(cdf)]

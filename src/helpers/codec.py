@@ -1,0 +1,279 @@
+r"""An image as a stream of bytes: Algorithms 3 and 4 of Ho et al. 2020, made to run.
+
+The sender walks down $q$ and names each $x_{t-1} \sim q(x_{t-1} | x_t, x_0)$ to a
+receiver who knows only $p(x_{t-1} | x_t)$, as `helpers.candidates` tells; the last word
+is $x_0$ itself, by the discretised decoder (Eq. 13). The price is the bound L (Eq. 5)
+plus, for each word of $\kappa$ nats, the price of not knowing w beforehand, about
+$\frac12 \log_2 [2 \pi e\, (2 \kappa + \pi^2 / 6)] - \gamma / \ln 2$ bits, plus a header.
+The search for a word needs more than $e^\kappa$ candidates. So the pixels of one step are
+dealt out to blocks; their size is a bargain between time and bits.
+
+What the receiver must compute as the sender did: the numbers of `torch.Generator`, the
+answers of the denoiser, and tables of chances. The same machine and versions are
+assumed, and float64. Elsewhere a last digit may differ: x_t then moves a little, which
+does harm only where it changes a count of the tables (one in $2^{16}$). Then the pixels
+come out wrong, and the checksum finds it: no stream becomes a wrong image.
+"""
+
+import hashlib
+import math
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helpers import candidates, rangecoder
+from helpers.forward import posterior_mean, posterior_variance
+from helpers.sampling import predict
+from helpers.schedules import Schedule
+
+HEADER = struct.Struct(">2s4s4sI")  # version, codec, image, number of bytes that follow
+VERSION = b"D1"
+
+
+class Sent(NamedTuple):
+    """One word of the sender; after it both know x_t, and for t = 0 the image."""
+
+    t: int
+    kappa: list[float]  # nats that the receiver expects, of each block
+    kl: list[float]  # KL(q || p) in nats, of each block; for t = 0 -ln p(x_0 | x_1)
+    bits: float  # what was spent
+
+
+class Received(NamedTuple):
+    """What the receiver has after one word."""
+
+    t: int
+    xt: Tensor  # (C, H, W), float64; for t = 0 the pixels, uint8
+    x0_hat: Tensor  # (C, H, W), the estimate from x_t; for t = 0 the image
+    count: int  # bytes of the stream that were needed so far, with the header
+
+
+class Word(NamedTuple):
+    """The next word: x_t under $p = N(mean, v)$, a draw of $q = N(\\cdot, u)$."""
+
+    t: int
+    mean: Tensor  # (1, C, H, W)
+    v: float
+    u: float
+    blocks: list[slice]  # of the flat image
+
+    def kappa(self, n: int) -> float:
+        """KL of n pixels in nats, if v is the best variance: n/2 ln(v/u)."""
+        return n / 2 * math.log(self.v / self.u)
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    r"""What sender and receiver agree on before the first image.
+
+    `denoise(x, sigma)` takes and gives float64 images (1, C, H, W). `variance` is a
+    table of $\sigma_t^2$, (T + 1,), as in `helpers.bound`, above $\tilde\beta_t$ for t >
+    1 (q / p has no maximum else): that of `bound.best_variance`, or "large". `shape` is
+    (C, H, W). Pixel k of `levels` stands at $2 k / (levels - 1) - 1$. A block should
+    need `block_bits` bits. `seed` is that of the candidates. ValueError when something
+    does not fit.
+    """
+
+    denoise: Callable
+    schedule: Schedule
+    variance: Tensor
+    shape: tuple[int, int, int]
+    levels: int = 256
+    block_bits: float = 8.0
+    seed: int = 0
+
+    def __post_init__(self):
+        T, table = self.schedule.T, self.variance
+        if table.shape != (T + 1,) or table.dtype != torch.float64:
+            raise ValueError(f"variance must be float64, ({T + 1},), one for each t")
+        t = torch.arange(2, T + 1)
+        wide = table[2:] > posterior_variance(self.schedule, t, t - 1)
+        if not table[1] > 0 or not bool(wide.all()):
+            raise ValueError(
+                "variance must be above 0, and above beta_tilde_t for t > 1"
+            )
+        if len(self.shape) != 3 or not 2 <= self.levels <= 256 or self.block_bits <= 0:
+            raise ValueError(
+                "need a shape (C, H, W), 2 to 256 levels and block_bits above 0, not "
+                f"{self.shape}, {self.levels} and {self.block_bits}"
+            )
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Four bytes that tell this codec from others: from all that must be shared.
+
+        The denoiser is known by its answers to one image at each t, to six decimals.
+        """
+        known = VERSION, tuple(self.shape), self.levels, self.block_bits, self.seed
+        digest = hashlib.sha256(repr(known).encode())
+        for table in (self.schedule.beta, self.variance):
+            digest.update(table.numpy().tobytes())
+        probe = torch.linspace(-1, 1, math.prod(self.shape), dtype=torch.float64)
+        for t in range(1, self.schedule.T + 1):
+            answer = predict(self.denoise, probe.view(1, *self.shape), t, self.schedule)
+            digest.update((answer * 1e6).round().long().numpy().tobytes())
+        return digest.digest()[:4]
+
+    def unit(self, pixels: Tensor) -> Tensor:
+        """Pixels 0, ..., levels - 1 to [-1, 1], float64."""
+        return 2 * pixels.double() / (self.levels - 1) - 1
+
+    def word(self, t: int, later: Tensor | None) -> Word:
+        """What to say after x_{t+1} = `later`; after None, the first word x_T."""
+        s, n = self.schedule, math.prod(self.shape)
+        if later is None:
+            mean = torch.zeros(1, *self.shape, dtype=torch.float64)
+            v, u = 1.0, s.noise_variance[t].item()
+        else:
+            x0_hat = predict(self.denoise, later, t + 1, s)
+            mean = posterior_mean(x0_hat, later, t + 1, s)
+            v, u = self.variance[t + 1].item(), posterior_variance(s, t + 1, t).item()
+        blocks = math.ceil(n / 2 * math.log2(v / u) / self.block_bits)
+        count = min(n, max(1, blocks))
+        return Word(t, mean, v, u, [slice(b, n, count) for b in range(count)])
+
+    def say(self, word: Word, K: list[int]) -> Tensor:
+        """x_t from the indices of its blocks, (1, C, H, W)."""
+        xt = word.mean.flatten().clone()
+        for b, block in enumerate(word.blocks):
+            z = candidates.candidate(self.name(word, b), K[b], len(xt[block]))
+            xt[block] += math.sqrt(word.v) * z
+        return xt.view_as(word.mean)
+
+    def name(self, word: Word, block: int) -> str:
+        """The candidates of a block are known by this name."""
+        return f"{self.seed}/{word.t}/{block}"
+
+    def decoder(self, x1: Tensor) -> list[list[int]]:
+        """The chances of all levels of each pixel (Eq. 13), for the range coder."""
+        x0_hat = predict(self.denoise, x1, 1, self.schedule).reshape(-1, 1)
+        between = self.unit(torch.arange(1, self.levels) - 0.5)
+        cdf = torch.special.ndtr((between - x0_hat) / self.variance[1].sqrt())
+        return [rangecoder.starts([0.0, *row, 1.0]) for row in cdf.tolist()]
+
+
+def send(
+    codec: Codec,
+    pixels: Tensor,
+    reach: float = 2.0,
+    limit: int = 1 << 18,
+    seed: int = 0,
+) -> tuple[bytes, list[Sent]]:
+    r"""Algorithm 3: the stream of an image, and what each word cost.
+
+    `pixels` is uint8 (C, H, W), below `levels`. The search ends when no later candidate
+    can win, or after $e^{KL + reach\, s}$ candidates with s the standard deviation of ln
+    w, or after `limit`; the name is then nearly that of a draw of q, and the rest of the
+    walk pays for the difference. `seed` is that of the sender's own chance. ValueError
+    for an image that is not of this codec.
+    """
+    _check(codec, pixels)
+    x0, encoder = codec.unit(pixels)[None], rangecoder.Encoder()
+    chance, words, xt = np.random.default_rng(seed), [], None
+    for t in range(codec.schedule.T, 0, -1):
+        before, word = encoder.bits, codec.word(t, xt)
+        shift = (_aim(codec, t, x0, xt) - word.mean).flatten()
+        kappa, kl, indices = [], [], []
+        for b, block in enumerate(word.blocks):
+            case = shift[block], word.v, word.u
+            kappa.append(word.kappa(len(case[0])))
+            kl.append(candidates.kl(*case))
+            depth = min(
+                limit, math.exp(min(99, kl[-1] + reach * candidates.spread(*case)))
+            )
+            K = candidates.search(codec.name(word, b), *case, depth, chance)
+            candidates.put(encoder, K, kappa[-1])
+            indices.append(K)
+        xt = codec.say(word, indices)
+        words.append(Sent(t, kappa, kl, encoder.bits - before))
+    before = encoder.bits
+    nats = _put_pixels(codec, encoder, pixels, xt)
+    words.append(Sent(0, [], [nats], encoder.bits - before))
+    body = encoder.finish()
+    head = HEADER.pack(VERSION, codec.fingerprint, _checksum(pixels), len(body))
+    return head + body, words
+
+
+def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
+    """Algorithm 4: an estimate after each word, t = T, ..., 1, and the image at t = 0.
+
+    The caller may stop at any t. A beginning of the stream gives the first estimates,
+    then a ValueError; so does a stream that was altered, at the latest at t = 0, and a
+    stream of another version or codec before the first estimate. Only the last answer
+    has passed the checksum.
+    """
+    if len(stream) < HEADER.size:
+        raise ValueError(
+            f"the stream is truncated: {len(stream)} bytes, a header has {HEADER.size}"
+        )
+    version, fingerprint, checksum, total = HEADER.unpack_from(stream)
+    if version != VERSION:
+        raise ValueError(f"the stream is of version {version!r}, not {VERSION!r}")
+    if fingerprint != codec.fingerprint:
+        raise ValueError("the stream was made with another model, shape or schedule")
+    body = stream[HEADER.size :]
+    if len(body) > total:
+        raise ValueError(
+            f"{len(body) - total} bytes follow after the end of the stream"
+        )
+    return _words(codec, rangecoder.Decoder(body, total), checksum)
+
+
+def decode(codec: Codec, stream: bytes) -> Tensor:
+    """The image, uint8 (C, H, W), bit for bit; errors as `receive`."""
+    return deque(receive(codec, stream), maxlen=1).pop().xt
+
+
+def _words(codec, decoder, checksum) -> Iterator[Received]:
+    xt = None
+    for t in range(codec.schedule.T, 0, -1):
+        word = codec.word(t, xt)
+        sizes = [len(range(math.prod(codec.shape))[block]) for block in word.blocks]
+        xt = codec.say(word, [candidates.get(decoder, word.kappa(n)) for n in sizes])
+        x0_hat = predict(codec.denoise, xt, t, codec.schedule)[0]
+        yield Received(t, xt[0], x0_hat, HEADER.size + decoder.received)
+    levels = [decoder.get(starts) for starts in codec.decoder(xt)]
+    pixels = torch.tensor(levels, dtype=torch.uint8).view(codec.shape)
+    if _checksum(pixels) != checksum:
+        raise ValueError("the stream was altered: the image fails its checksum")
+    yield Received(0, pixels, codec.unit(pixels), HEADER.size + decoder.total)
+
+
+def _aim(codec, t, x0, later) -> Tensor:
+    """The mean of q for x_t."""
+    if later is None:
+        return codec.schedule.alpha_bar[t].sqrt() * x0
+    return posterior_mean(x0, later, t + 1, codec.schedule)
+
+
+def _put_pixels(codec, encoder, pixels, x1) -> float:
+    """The last word; answers with -ln p(x_0 | x_1), by the counts of the coder."""
+    nats = 0.0
+    for k, starts in zip(pixels.flatten().tolist(), codec.decoder(x1)):
+        count = starts[k + 1] - starts[k]
+        encoder.put(starts[k], count)
+        nats -= math.log(count / starts[-1])
+    return nats
+
+
+def _check(codec, pixels) -> None:
+    shape = tuple(codec.shape)
+    if pixels.dtype != torch.uint8 or tuple(pixels.shape) != shape:
+        raise ValueError(
+            f"an image must be uint8 {shape}, not {pixels.dtype} {tuple(pixels.shape)}"
+        )
+    if int(pixels.max()) >= codec.levels:
+        raise ValueError(
+            f"a pixel is {int(pixels.max())}, but has {codec.levels} levels"
+        )
+
+
+def _checksum(pixels: Tensor) -> bytes:
+    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).digest()[:4]
