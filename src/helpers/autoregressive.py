@@ -124,9 +124,9 @@ def true_form(table: Tensor, model: list[Tensor]) -> Tensor:
 
 
 def ising(side: int, coupling: float, field: float = 0.0) -> Tensor:
-    r"""A known distribution of binary images, $\propto e^{J \sum s_i s_j + h \sum s_i}$.
+    r"""A known distribution of binary images: $\exp(J \sum s_i s_j + h \sum s_i)$.
 
-    J is the coupling of neighbours in a side x side square, h the field, and s = -1 or
+    J is the coupling of neighbours in a side x side square, h the field, s = -1 or
     1 for the value 0 or 1. Shape (2, ..., 2), side^2 axes, row by row. ValueError
     unless side is 1 to 4.
     """

@@ -2,11 +2,11 @@ r"""An image as a stream of bytes: Algorithms 3 and 4 of Ho et al. 2020, made to
 
 The sender walks down $q$ and names each $x_{t-1} \sim q(x_{t-1} | x_t, x_0)$ to a
 receiver who knows only $p(x_{t-1} | x_t)$, as `helpers.candidates` tells; the last word
-is $x_0$ itself, by the discretised decoder (Eq. 13). The price is the bound L (Eq. 5)
-plus, for each word of $\kappa$ nats, the price of not knowing w beforehand, about
-$\frac12 \log_2 [2 \pi e\, (2 \kappa + \pi^2 / 6)] - \gamma / \ln 2$ bits, plus a header.
-The search for a word needs more than $e^\kappa$ candidates. So the pixels of one step are
-dealt out to blocks; their size is a bargain between time and bits.
+is $x_0$ itself, by the discretised decoder (Eq. 13). The price is the bound L (Eq. 5),
+and for each name of $\kappa$ nats the price of not knowing q / p beforehand,
+`candidates.overhead`, and a header of 14 bytes. The search for a name needs more than
+$e^\kappa$ candidates. So the pixels of one step are dealt out to blocks, and their
+size is a bargain between time and bits.
 
 What the receiver must compute as the sender did: the numbers of `torch.Generator`, the
 answers of the denoiser, and tables of chances. The same machine and versions are
@@ -74,11 +74,11 @@ class Codec:
     r"""What sender and receiver agree on before the first image.
 
     `denoise(x, sigma)` takes and gives float64 images (1, C, H, W). `variance` is a
-    table of $\sigma_t^2$, (T + 1,), as in `helpers.bound`, above $\tilde\beta_t$ for t >
-    1 (q / p has no maximum else): that of `bound.best_variance`, or "large". `shape` is
-    (C, H, W). Pixel k of `levels` stands at $2 k / (levels - 1) - 1$. A block should
-    need `block_bits` bits. `seed` is that of the candidates. ValueError when something
-    does not fit.
+    table of $\sigma_t^2$, (T + 1,), as in `helpers.bound`, above $\tilde\beta_t$ for
+    t > 1 (else q / p has no maximum): that of `bound.best_variance`, or "large".
+    `shape` is (C, H, W). Pixel k of `levels` stands at $2 k / (levels - 1) - 1$. A
+    block should need at most `block_bits` bits. `seed` is that of the candidates.
+    ValueError when something does not fit.
     """
 
     denoise: Callable
@@ -168,11 +168,11 @@ def send(
 ) -> tuple[bytes, list[Sent]]:
     r"""Algorithm 3: the stream of an image, and what each word cost.
 
-    `pixels` is uint8 (C, H, W), below `levels`. The search ends when no later candidate
-    can win, or after $e^{KL + reach\, s}$ candidates with s the standard deviation of ln
-    w, or after `limit`; the name is then nearly that of a draw of q, and the rest of the
-    walk pays for the difference. `seed` is that of the sender's own chance. ValueError
-    for an image that is not of this codec.
+    `pixels` is uint8 (C, H, W), below `levels`. The search ends when no later
+    candidate can win, or after $e^{KL + reach\, s}$ candidates, with s the standard
+    deviation of ln w, or after `limit`. Then the draw is nearly one of q, and what it
+    tells less of $x_0$ the later words must tell. `seed` is that of the sender's own
+    chance. ValueError for an image that is not of this codec.
     """
     _check(codec, pixels)
     x0, encoder = codec.unit(pixels)[None], rangecoder.Encoder()
