@@ -121,6 +121,14 @@ class Codec:
             digest.update((answer * 1e6).round().long().numpy().tobytes())
         return digest.digest()[:4]
 
+    def check(self, pixels: Tensor) -> None:
+        """ValueError unless this is an image of this codec, uint8 (C, H, W)."""
+        kind = pixels.dtype, tuple(pixels.shape)
+        if kind != (torch.uint8, tuple(self.shape)):
+            raise ValueError(f"an image must be uint8 {tuple(self.shape)}, not {kind}")
+        if (top := int(pixels.max())) >= self.levels:
+            raise ValueError(f"a pixel is {top}, but there are {self.levels} levels")
+
     def unit(self, pixels: Tensor) -> Tensor:
         """Pixels 0, ..., levels - 1 to [-1, 1], float64."""
         return 2 * pixels.double() / (self.levels - 1) - 1
@@ -138,6 +146,12 @@ class Codec:
         blocks = math.ceil(n / 2 * math.log2(v / u) / self.block_bits)
         count = min(n, max(1, blocks))
         return Word(t, mean, v, u, [slice(b, n, count) for b in range(count)])
+
+    def aim(self, t: int, x0: Tensor, later: Tensor | None) -> Tensor:
+        """The mean of q for x_t, which only the sender knows, (1, C, H, W)."""
+        if later is None:
+            return self.schedule.alpha_bar[t].sqrt() * x0
+        return posterior_mean(x0, later, t + 1, self.schedule)
 
     def say(self, word: Word, K: list[int]) -> Tensor:
         """x_t from the indices of its blocks, (1, C, H, W)."""
@@ -174,12 +188,12 @@ def send(
     tells less of $x_0$ the later words must tell. `seed` is that of the sender's own
     chance. ValueError for an image that is not of this codec.
     """
-    _check(codec, pixels)
+    codec.check(pixels)
     x0, encoder = codec.unit(pixels)[None], rangecoder.Encoder()
     chance, words, xt = np.random.default_rng(seed), [], None
     for t in range(codec.schedule.T, 0, -1):
         before, word = encoder.bits, codec.word(t, xt)
-        shift = (_aim(codec, t, x0, xt) - word.mean).flatten()
+        shift = (codec.aim(t, x0, xt) - word.mean).flatten()
         kappa, kl, indices = [], [], []
         for b, block in enumerate(word.blocks):
             case = shift[block], word.v, word.u
@@ -197,7 +211,7 @@ def send(
     nats = _put_pixels(codec, encoder, pixels, xt)
     words.append(Sent(0, [], [nats], encoder.bits - before))
     body = encoder.finish()
-    head = HEADER.pack(VERSION, codec.fingerprint, _checksum(pixels), len(body))
+    head = HEADER.pack(VERSION, codec.fingerprint, checksum_of(pixels), len(body))
     return head + body, words
 
 
@@ -209,13 +223,19 @@ def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
     stream of another version or codec before the first estimate. Only the last answer
     has passed the checksum.
     """
+    checksum, body, total = unwrap(codec, stream, VERSION)
+    return _words(codec, rangecoder.Decoder(body, total), checksum)
+
+
+def unwrap(codec: Codec, stream: bytes, kind: bytes) -> tuple[bytes, bytes, int]:
+    """Checksum, body, and the length of the whole body; ValueError for a bad header."""
     if len(stream) < HEADER.size:
         raise ValueError(
             f"the stream is truncated: {len(stream)} bytes, a header has {HEADER.size}"
         )
     version, fingerprint, checksum, total = HEADER.unpack_from(stream)
-    if version != VERSION:
-        raise ValueError(f"the stream is of version {version!r}, not {VERSION!r}")
+    if version != kind:
+        raise ValueError(f"the stream is of version {version!r}, not {kind!r}")
     if fingerprint != codec.fingerprint:
         raise ValueError("the stream was made with another model, shape or schedule")
     body = stream[HEADER.size :]
@@ -223,7 +243,7 @@ def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
         raise ValueError(
             f"{len(body) - total} bytes follow after the end of the stream"
         )
-    return _words(codec, rangecoder.Decoder(body, total), checksum)
+    return checksum, body, total
 
 
 def decode(codec: Codec, stream: bytes) -> Tensor:
@@ -241,16 +261,9 @@ def _words(codec, decoder, checksum) -> Iterator[Received]:
         yield Received(t, xt[0], x0_hat, HEADER.size + decoder.received)
     levels = [decoder.get(starts) for starts in codec.decoder(xt)]
     pixels = torch.tensor(levels, dtype=torch.uint8).view(codec.shape)
-    if _checksum(pixels) != checksum:
+    if checksum_of(pixels) != checksum:
         raise ValueError("the stream was altered: the image fails its checksum")
     yield Received(0, pixels, codec.unit(pixels), HEADER.size + decoder.total)
-
-
-def _aim(codec, t, x0, later) -> Tensor:
-    """The mean of q for x_t."""
-    if later is None:
-        return codec.schedule.alpha_bar[t].sqrt() * x0
-    return posterior_mean(x0, later, t + 1, codec.schedule)
 
 
 def _put_pixels(codec, encoder, pixels, x1) -> float:
@@ -263,17 +276,6 @@ def _put_pixels(codec, encoder, pixels, x1) -> float:
     return nats
 
 
-def _check(codec, pixels) -> None:
-    shape = tuple(codec.shape)
-    if pixels.dtype != torch.uint8 or tuple(pixels.shape) != shape:
-        raise ValueError(
-            f"an image must be uint8 {shape}, not {pixels.dtype} {tuple(pixels.shape)}"
-        )
-    if int(pixels.max()) >= codec.levels:
-        raise ValueError(
-            f"a pixel is {int(pixels.max())}, but has {codec.levels} levels"
-        )
-
-
-def _checksum(pixels: Tensor) -> bytes:
-    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).digest()[:4]
+def checksum_of(pixels: Tensor, more: bytes = b"") -> bytes:
+    """Four bytes that a wrong image has with a chance of 2^-32."""
+    return hashlib.sha256(pixels.contiguous().numpy().tobytes() + more).digest()[:4]
