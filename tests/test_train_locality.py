@@ -38,7 +38,7 @@ def script(tmp_path, root, monkeypatch):
         "EVERY": 3,
         "SIGMAS": [0.1, 1.0, 10.0],
         "INPUTS": 4,
-        "DRAWS": 50,
+        "BLOCKS": 2,
         "IMAGES": 300,
         "TESTS": 20,
     }.items():
@@ -67,9 +67,11 @@ def test_a_killed_run_ends_with_the_table_of_a_whole_run(script, monkeypatch):
     by_hand = metrics.pearson(final, w).view(3, 4).tolist()
     for found, expected in zip(table["pearson"][-1], by_hand):
         assert found == pytest.approx(expected, abs=2e-3)
-    for k, row in enumerate(table["pearson_interval"]):
-        assert [value for value, _, _ in row] == table["pearson"][-1][k]
-        assert all(low <= high for _, low, high in row)
+    for key in ("pearson", "off", "r2"):
+        for row, plain in zip(table[f"{key}_interval"], table[key][-1]):
+            assert all(low <= value <= high for value, low, high in row)
+            values = [value for value, _, _ in row]
+            assert values == pytest.approx(plain, abs=0.1)  # two inputs a block
 
     weights = artifacts.load("weights/locality_toy_faces_dit_0.safetensors")
     entry = artifacts.manifest()["weights/locality_toy_faces_dit_0.safetensors"]

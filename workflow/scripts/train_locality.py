@@ -12,7 +12,7 @@ The fields are those of channel 0 of four pixels, averaged over noised held-out 
 (`fields.average`), of the denoiser behind the averaged weights, next to the rows of the
 Wiener filter of the same training images. data/results/locality_SET_NET_SEED.json has
 lists [steps][sigmas][pixels] where nothing else is said; Interval: [value, low, high],
-95 %, percentiles of a bootstrap over the noised images.
+95 %, of `fields.of_average`, a jackknife over the noised images.
 
     training_images, held_out, parameters, inputs (noised images of a field)
     sigma, places, pixels          of the fields; `places` are names, `pixels` (row,
@@ -22,7 +22,7 @@ lists [steps][sigmas][pixels] where nothing else is said; Interval: [value, low,
     mse, mse_wiener                [steps][sigmas], [sigmas]: error of a held-out image,
                                    a number
     excess                         [sigmas] Intervals, final: error of the net minus
-                                   that of the Wiener filter, paired
+                                   that of the Wiener filter, paired; a bootstrap
     pearson, r2                    field f against Wiener row w: correlation; R^2 = 1 -
                                    |f - w|^2 / |f - mean f|^2, f is the reference
     off                            pearson over all inputs but those at the pixel itself
@@ -32,7 +32,8 @@ lists [steps][sigmas][pixels] where nothing else is said; Interval: [value, low,
     varies                         sum of the variances of a field over the inputs, over
                                    its mean square norm: 0 for a linear denoiser
     wiener_radius, wiener_within5, wiener_mirror   [sigmas][pixels], of w
-    pearson_interval, r2_interval  [sigmas][pixels] Intervals, final
+    pearson_interval, off_interval, r2_interval   [sigmas][pixels] Intervals, final;
+                                   without the bias that an average of few fields has
     channels_pearson, channels_r2  [sigmas][pixels][C], final, for each output channel
     architecture: the untrained net with the layers that start at 0 drawn like the
       others; the field of its own output, v
@@ -92,7 +93,7 @@ SHORT = {"steps": 3000, "batch": 32, "lr": 1e-3, "warmup": 200, "ema": 0.999}
 LONG = {"steps": 30_000, "batch": 256, "lr": 5e-4, "warmup": 1000, "ema": 0.999}
 EVERY = 250  # updates between checkpoints
 SIGMAS = torch.logspace(np.log10(0.05), np.log10(20), 8, dtype=torch.float64).tolist()
-INPUTS, DRAWS = 64, 1000  # noised images of a field, draws of its bootstrap
+INPUTS, BLOCKS = 64, 16  # noised images of a field, and parts of its jackknife
 MIRROR, WITHIN = 3, 5  # sides of windows
 
 NETS = {
@@ -232,7 +233,8 @@ def errors(denoise, probe, device):
 def each(measure, a, b):
     """A measure of pairs of images for fields (..., C, H, W)."""
     a, b = torch.broadcast_tensors(a, b)
-    return measure(a.flatten(0, -4), b.flatten(0, -4)).unflatten(0, a.shape[:-3])
+    shape = (-1, *a.shape[-3:])
+    return measure(a.reshape(shape), b.reshape(shape)).view(a.shape[:-3])
 
 
 def without_own(field, places):
@@ -291,26 +293,28 @@ def measure(denoise, probe, device):
     return numbers | {"mse": errors(denoise, probe, device).mean(dim=1)}, found
 
 
-def intervals(found, probe, seed):
-    """Correlation and R^2 with bootstrap intervals, [sigmas][pixels][3]."""
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(INPUTS, (DRAWS, INPUTS), generator=generator)
-    share = nn.functional.one_hot(picks, INPUTS).double().mean(dim=1)  # (draws, inputs)
-    edges = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    value = agreement(fields.average(found).mean, probe)
-    table = {f"{key}_interval": [] for key in ("pearson", "r2")}
-    for k, inputs in enumerate(found.double()):  # (pixels, inputs, C, H, W)
-        means = torch.einsum("db,pb...->dp...", share, inputs)
-        w = probe.fields[k]
-        again = {
-            "pearson": each(metrics.pearson, means, w),
-            "r2": each(metrics.r2_score, w, means),
-        }
-        for key, draws in again.items():  # (draws, pixels)
-            ends = draws.quantile(edges, dim=0)
-            row = torch.stack([value[key][k], *ends], dim=1)  # (pixels, 3)
-            table[f"{key}_interval"].append(row)
-    return {key: torch.stack(rows) for key, rows in table.items()}
+def intervals(found, probe):
+    """What an average of ever more inputs would tend to, [sigmas][pixels] Intervals."""
+    off = without_own(found.transpose(1, 2), probe.places).transpose(1, 2)
+    off = metrics.pearson, off, without_own(probe.fields, probe.places)
+    measures = {
+        "pearson": (metrics.pearson, found, probe.fields),
+        "off": off,
+        "r2": (lambda f, w: metrics.r2_score(w, f), found, probe.fields),
+    }
+    return {
+        f"{key}_interval": [
+            [interval(measure, f, w) for f, w in zip(*level)]
+            for level in zip(
+                rows, ws
+            )  # (pixels, inputs, C, H, W) and (pixels, C, H, W)
+        ]
+        for key, (measure, rows, ws) in measures.items()
+    }
+
+
+def interval(measure, rows, w):
+    return fields.of_average(rows, lambda f: each(measure, f, w).nan_to_num(0), BLOCKS)
 
 
 def all_channels(denoise, probe, device, found):
@@ -477,7 +481,7 @@ def last_words(denoise, probe, device, found):
     excess = errors(denoise, probe, device) - errors(probe.wiener, probe, "cpu")
     generator = torch.Generator().manual_seed(0)
     table = {"excess": [list(metrics.bootstrap(row, generator)) for row in excess]}
-    table |= intervals(found, probe, seed=0)
+    table |= intervals(found, probe)
     return table | all_channels(denoise, probe, device, found)
 
 
