@@ -106,7 +106,7 @@ def test_an_edited_set_has_the_moments_that_it_says(script, monkeypatch, edit):
 def test_the_filter_measured_as_a_net_has_its_own_strength(script):
     found = script.edited("eyes", 0.6, "cpu")
     asked = script.probe(found, seed=2)
-    table = script.last_words(found.wiener, found, asked, "cpu")
+    table, _ = script.last_words(found.wiener, found, asked, "cpu")
     head = script.head("eyes", 0.6, found, asked)
     values = torch.tensor([v for v, _, _ in table["strength"]]).double()
     torch.testing.assert_close(values, head["wiener"], rtol=1e-4, atol=1e-6)

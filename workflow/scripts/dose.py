@@ -40,7 +40,7 @@ def runs():
     """Tables of the runs: {(edit, net): {(strength, seed): table}}."""
     found = defaultdict(dict)
     for name, entry in artifacts.manifest().items():
-        if name.startswith(START):
+        if name.startswith(START) and name.endswith(".json"):
             settings = entry["parameters"]
             key = settings["edit"], settings["kind"]
             dose = settings["strength"], entry["seed"]

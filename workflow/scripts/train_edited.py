@@ -1,6 +1,6 @@
 """Train one net on images whose statistics were edited, and look for it in its fields.
 
-    python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1
+    python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1 [--ship]
 
 Nets, sizes, recipe, noise levels and held-out images are those of train_locality.py, to
 which the run of strength 0 of an edit is the nearest. All runs of an edit see the same
@@ -41,6 +41,9 @@ said; Interval: [value, low, high], 95 %.
     pearson, r2                    [sigmas][outputs], averaged field against exact row
     radius, within5, wiener_radius, wiener_within5   [sigmas][outputs]
     mse, mse_wiener                error of a held-out image, a number
+
+With --ship edited_EDIT_NET_STRENGTH_SEED.safetensors has the averaged field `final`,
+summed over the colours of the input, float16 (sigmas, outputs, H, W).
 
 Killed and started again, a run goes on from the checkpoint in data/cache/. No image.
 """
@@ -282,7 +285,7 @@ def distances(places, outputs):
 
 
 def last_words(denoise, found, asked, device):
-    """What is measured of the trained net alone."""
+    """What is measured of the trained net alone, and its averaged field."""
     rows = net_rows(denoise, asked, device)
     mean = fields.average(rows).mean
     table = with_intervals("strength", of_inputs(rows, found.places))
@@ -291,7 +294,7 @@ def last_words(denoise, found, asked, device):
     match = agreement(mean, asked)
     table |= {key: match[key] for key in ("pearson", "r2")}
     table["mse"] = errors(denoise, asked, device).mean(dim=1)
-    return table | shapes(mean, found.outputs)
+    return table | shapes(mean, found.outputs), mean
 
 
 def main():
@@ -300,6 +303,7 @@ def main():
     parser.add_argument("net", choices=KINDS)
     parser.add_argument("strength", type=float)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", action="store_true", help="save the field as well")
     options = parser.parse_args()
     edit, strength, seed = options.edit, options.strength, options.seed
     if strength not in STRENGTHS[edit]:
@@ -334,6 +338,7 @@ def main():
     sets = [] if edit == "eyes" else stored(edit.partition("_")[2])
     machine = training.describe(fabric)
     arguments = [edit, options.net, f"{strength:g}", "--seed", str(seed)]
+    arguments += ["--ship"] * options.ship
     with Experiment(__file__, seed, sets, settings, machine, arguments) as run:
         ema, log = follow(net, found.images, schedule, recipe, fabric, label, watch)
         if not fabric.is_global_zero:
@@ -342,8 +347,11 @@ def main():
         table = head(edit, strength, found, asked) | log.table()
         table["parameters"] = networks.parameters(net)
         denoise = denoiser(ema, schedule)
-        table |= last_words(denoise, found, asked, place)
-        run.save(f"results/{label}.json", short(table))
+        last, mean = last_words(denoise, found, asked, place)
+        run.save(f"results/{label}.json", short(table | last))
+        if options.ship:
+            final = {"final": mean.sum(dim=2).half()}
+            run.save(f"results/{label}.safetensors", final, precision="float16")
 
 
 if __name__ == "__main__":
