@@ -316,7 +316,7 @@ def test_another_version(small, stream):
         {"shape": (1, 2, 8)},
         {"denoise": lambda x, sigma: x / 2},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_another_codec(small, stream, change):
     other = dataclasses.replace(small, **change)
