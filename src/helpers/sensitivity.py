@@ -60,8 +60,8 @@ def _products(denoise, x, sigma, probes) -> Tensor:
         if answer.shape != x.shape:
             raise ValueError(f"D(x) is {tuple(answer.shape)}, x is {tuple(x.shape)}")
         products = [
-            torch.autograd.grad(
-                answer, x, p.expand_as(x), retain_graph=True, allow_unused=True
+            torch.autograd.grad(  # of a sum: with grad_outputs, Torch imports SymPy
+                (answer * p.clone()).sum(), x, retain_graph=True, allow_unused=True
             )[0]
             for p in (probes if answer.requires_grad else ())
         ]
