@@ -111,6 +111,14 @@ def test_the_other_nets(script, monkeypatch, kind):
     assert bool(attentions) == (kind == "unet")
 
 
+def test_the_long_run_is_the_unet_with_more_steps(script):
+    torch.manual_seed(0)
+    nets = [script.build(kind, (3, 16, 16), "cpu") for kind in ("unet", "unet_long")]
+    assert nets[0].config == nets[1].config
+    short, long = (script.length(kind, "cpu") for kind in ("unet", "unet_long"))
+    assert long.pop("steps") == 4 * short.pop("steps") and long == short
+
+
 def test_the_filter_measured_as_a_net_agrees_with_itself(script):
     images, held_out = script.split("toy_faces", "cpu")
     assert images.shape == (300, 1, 16, 16) and len(held_out) == 20

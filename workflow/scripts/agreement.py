@@ -4,13 +4,14 @@
     python workflow/scripts/agreement.py celeba32 unet --images 300 --samples 4
 
 The nets are those of train_locality.py, of seed 0, and their images those that they
-were trained on. Ten steps of DDIM as the released code of Lukoianov et al. runs it
-(`agreement.walk`; t = 901, ..., 101, 1; the image is clipped in each step, the answers
-are not), all from the same noises. The analytic denoisers know the first N training
-images of the nets, and all of them by mean and covariance. What is free in them is
-chosen by the error on clean images that are in no training set, except for
-`local_score_net`. Writes data/results/agreement_NAME_NET.json for each net; the closed
-forms walk once for all nets.
+were trained on; `ddpm` is the U-Net of train_unet.py, which predicts eps, at full size.
+Ten steps of DDIM as the released code of Lukoianov et al. runs it (`agreement.walk`; t
+= 901, ..., 101, 1; the image is clipped in each step, the answers are not), all from
+the same noises. The analytic denoisers know the first N training images of the nets,
+and all of them by mean and covariance. What is free in them is chosen by the error on
+clean images that are in no training set, except for `local_score_net`. Writes
+data/results/agreement_NAME_NET.json for each net; the closed forms walk once for all
+nets.
 
 An interval is [mean, low, high] over the samples, 95 %, four digits. A list [steps] has
 one entry for each of `t`, falling; the last one is the sample. R^2 is
@@ -244,14 +245,24 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
     return tables
 
 
-def recorded(label):
-    return artifacts.manifest()[f"weights/{label}.safetensors"]["parameters"]
+def label(name, kind):
+    """The shipped weights of a net."""
+    return name if kind == "ddpm" else f"locality_{name}_{kind}_0"
+
+
+def image_side(labels):
+    """The size of the images of these nets; ValueError if they differ."""
+    stored = [artifacts.manifest()[f"weights/{k}.safetensors"] for k in labels]
+    sides = {entry["parameters"]["net"]["image_size"] for entry in stored}
+    if len(sides) > 1:
+        raise ValueError(f"the nets have images of different sizes, {sorted(sides)}")
+    return sides.pop()
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=SETS)
-    parser.add_argument("nets", nargs="+", help="unet, dit, ...")
+    parser.add_argument("nets", nargs="+", help="unet, dit, ..., or ddpm")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--few-images", type=int, default=FEW_IMAGES)
@@ -265,13 +276,13 @@ def main():
         "samples": given.samples,
         "few_images": given.few_images,
     }
-    labels = {kind: f"locality_{name}_{kind}_0" for kind in given.nets}
+    labels = {kind: label(name, kind) for kind in given.nets}
+    full = image_side(labels.values()) == SIDE.get(name, 32)
     with Experiment(
         __file__, SEED, stored(name), parameters, arguments=arguments
     ) as run:
         noise = gaussian_noise(torch.Generator().manual_seed(SEED))
         nets = {k: networks.load_denoiser(v, SCHEDULE) for k, v in labels.items()}
-        full = all(recorded(v)["side"] == SIDE.get(name, 32) for v in labels.values())
         images, clean = split(name, "cuda" if full else "cpu")
         wiener, known = fitted(images), images[: given.images]
         threshold, few = THRESHOLD[name], clean[:CLEAN]

@@ -1,14 +1,14 @@
 """Dose and response: how a net's field follows what was planted in the covariance.
 
-    python workflow/scripts/dose.py
+    python workflow/scripts/dose.py w_cifar10
 
-gathers the runs of train_edited.py that are there. data/results/dose_EDIT_NET.json has
-a line y = slope x + intercept through the strengths of an edit, at each noise level; y
-is the strength of the net's field at the planted places, mean over seeds and inputs.
-Lists are [sigmas] where nothing else is said; Interval: [value, low, high], 95 %,
-percentiles of a bootstrap that draws seeds and noised inputs, the same ones at all
-strengths (they see the same images and noise). With two seeds it says little about the
-spread of seeds: `seed_spread` has it beside.
+gathers the runs of train_edited.py that are there, of one edit or, without a name, of
+all. data/results/dose_EDIT_NET.json has a line y = slope x + intercept through the
+strengths of an edit, at each noise level; y is the strength of the net's field at the
+planted places, mean over seeds and inputs. Lists are [sigmas] where nothing else is
+said; Interval: [value, low, high], 95 %, percentiles of a bootstrap that draws seeds
+and noised inputs, the same ones at all strengths (they see the same images and noise).
+With two seeds it says little about the spread of seeds: `seed_spread` has it beside.
 
     doses, seeds, sigma
     planted_covariance             [doses], x of the first line
@@ -24,6 +24,7 @@ spread of seeds: `seed_spread` has it beside.
       slope, intercept, r2, prediction_r2   an Interval each
 """
 
+import argparse
 from collections import defaultdict
 
 import torch
@@ -135,14 +136,20 @@ def table(tables, seed=0):
 
 
 def main():
-    for (edit, net), tables in runs().items():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("edit", nargs="?", help="all that are there, if none is named")
+    only = parser.parse_args().edit
+    found = {key: v for key, v in runs().items() if only in (None, key[0])}
+    if only and not found:
+        parser.error(f"no run of {only} is recorded in data/manifest.json")
+    for (edit, net), tables in found.items():
         try:
             doses, seeds = complete(tables)
         except ValueError as reason:
             print(f"{edit} {net} left out: {reason}")
             continue
         settings = {"edit": edit, "net": net, "doses": doses, "seeds": seeds}
-        with Experiment(__file__, 0, [], settings) as run:
+        with Experiment(__file__, 0, [], settings, arguments=[edit]) as run:
             run.save(f"results/dose_{edit}_{net}.json", short(table(tables)))
 
 

@@ -5,8 +5,9 @@
 On a CPU the images are small: 16 x 16, or 14 x 14 for Fashion-MNIST, each pixel the
 mean of four. With a GPU they have their full size, and nets and recipe are larger. All
 nets predict v, and those of a set see the same images with the same noise in the same
-order. Dead leaves and toy faces are drawn at the size that is trained on. Killed and
-started again, a run goes on from the checkpoint in data/cache/.
+order; `unet_long` is the U-Net with four times the steps. Dead leaves and toy faces are
+drawn at the size that is trained on. Killed and started again, a run goes on from the
+checkpoint in data/cache/.
 
 The fields are those of channel 0 of four pixels, averaged over noised held-out images
 (`fields.average`), of the denoiser behind the averaged weights, next to the rows of the
@@ -111,7 +112,15 @@ NETS = {
     },
 }
 PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
-KINDS = ("unet", "unet_plain", "resnet", "dit", "mlp")
+KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "mlp")
+LONGER = 4  # times as many steps for "_long"
+
+
+def length(kind, device):
+    """Steps and all that goes with them."""
+    known = SHORT if device == "cpu" else LONG
+    more = LONGER if kind.endswith("_long") else 1
+    return known | {"steps": more * known["steps"]}
 
 
 def unet(image_size, in_channels, attend, **config):
@@ -126,9 +135,9 @@ def unet(image_size, in_channels, attend, **config):
 def build(kind, shape, device):
     """A net with first weights from torch's seed."""
     config = {"image_size": shape[-1], "in_channels": shape[0]}
-    config |= NETS[device][kind.removesuffix("_plain")]
+    config |= NETS[device][kind.split("_")[0]]
     if kind.startswith("unet"):
-        net = unet(**config, attend=kind == "unet")
+        net = unet(**config, attend=kind != "unet_plain")
     else:
         net = {"resnet": ResNet, "dit": DiT, "mlp": MLP}[kind](**config)
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
@@ -422,8 +431,8 @@ def main():
     fabric.launch()
 
     schedule, (images, held_out) = schedules.linear(), split(options.set, device)
-    length = SHORT if device == "cpu" else LONG
-    recipe = Recipe(**length, decay="cosine", flips=False, seed=seed)
+    steps = length(options.net, device)
+    recipe = Recipe(**steps, decay="cosine", flips=False, seed=seed)
     torch.manual_seed(seed)
     net = build(options.net, images.shape[1:], device)
     asked, where = probe(options.set, images, held_out, seed=2), fabric.device
