@@ -239,6 +239,9 @@ def test_the_benchmark_is_as_documented(table):
             assert len(row["clamped"]) == 3
     assert set(table["samplers"]) == {"none", "answer"}
     assert {len(v) for k, v in table["chosen"].items() if k != "error"} == {10}
+    assert torch.tensor(table["net_mse"]).shape == (10, 3)
+    net, filter_ = (torch.tensor(table[f"{k}_mse"])[:, 0] for k in ("net", "wiener"))
+    assert (net < filter_).all()  # the net knows the clean images
 
 
 def test_the_likeliest_model_wins_the_benchmark(table):

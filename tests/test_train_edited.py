@@ -1,6 +1,10 @@
 """Training on edited images and the dose-response table: tiny images, tiny nets."""
 
+import collections
 import importlib
+import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -65,8 +69,11 @@ def test_doses_of_the_eyes_and_their_lines(script, tmp_path, monkeypatch, capsys
 
     dose = importlib.import_module("dose")
     monkeypatch.setattr(dose, "__file__", str(tmp_path / "dose.py"))
+    monkeypatch.setattr(sys, "argv", ["dose.py", "eyes"])
     dose.main()
-    table = artifacts.load("results/dose_eyes_dit.json")
+    name = "results/dose_eyes_dit.json"
+    table, entry = artifacts.load(name), artifacts.manifest()[name]
+    assert entry["command"] == "python dose.py eyes"
     assert table["doses"] == [0, 0.4, 1] and table["seeds"] == [0]
     assert len(table["on_wiener"]["slope"]) == 2
 
@@ -74,8 +81,13 @@ def test_doses_of_the_eyes_and_their_lines(script, tmp_path, monkeypatch, capsys
     entries = artifacts.manifest()
     entries.pop("results/edited_eyes_dit_1_0.json")
     monkeypatch.setattr(artifacts, "manifest", lambda: entries)
+    monkeypatch.setattr(sys, "argv", ["dose.py"])
     dose.main()
     assert "eyes dit left out" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["dose.py", "w_cifar10"])
+    with pytest.raises(SystemExit):
+        dose.main()
+    assert "no run of w_cifar10 is recorded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("edit", ["w", "mirror", "whitened", "shifted"])
@@ -149,3 +161,29 @@ def test_a_line_is_found_with_its_interval(script):
         dose.complete({(0.0, 0): {}, (1.0, 0): {}})
     with pytest.raises(ValueError, match="one seed in common"):
         dose.complete({(0.0, 0): {}, (1.0, 0): {}, (2.0, 1): {}})
+
+
+def test_the_full_profile_plans_runs_that_the_script_takes(script, root, tmp_path):
+    """A dry run: each line through the doses waits for the nets of its edit."""
+    for part in ("src", "workflow"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / part, tmp_path / part, ignore=ignore)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile"]
+    command += ["--cores", "4", "--config", "profile=full", "--dry-run"]
+    command += ["--printshellcmds", "--"]
+    command += [f"_build/experiments/dose_{edit}.done" for edit in script.STRENGTHS]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    words = r"train_edited\.py (\w+) (\w+) (\S+) --seed (\d)( --ship)?"
+    runs, shipped = collections.Counter(), 0
+    for edit, net, strength, seed, ship in set(re.findall(words, process.stdout)):
+        assert net in script.KINDS and float(strength) in script.STRENGTHS[edit]
+        assert f"edited_{edit}_{net}_{strength}_{seed}.done" in process.stdout
+        runs[edit] += 1
+        shipped += bool(ship)
+        assert not ship or seed == "0"
+    many = dict.fromkeys(("w_cifar10", "mirror_cifar10", "eyes"), 2 * 5 * 2)
+    assert runs == many | dict.fromkeys(("whitened_celeba32", "shifted_celeba32"), 6)
+    assert shipped == 2 * (3 + 2 + 2 + 3 + 3)
+    lines = re.findall(r"dose\.py (\w+)", process.stdout)
+    assert sorted(set(lines)) == sorted(script.STRENGTHS)

@@ -44,6 +44,7 @@ one entry for each of `t`, falling; the last one is the sample. R^2 is
     samplers: none (no clipping), answer (each answer clipped, the noise follows from
       it); r2 of the samples by denoiser, intervals
     chosen            [steps] numbers by denoiser; `error`: mse on the clean images
+    net_mse, wiener_mse   [steps] intervals, error on clean images, more of them
 
 Numbers only.
 """
@@ -87,7 +88,7 @@ LEVELS = [SCHEDULE.sigma[t].item() for t in TIMES]
 IMAGES, SAMPLES = 10_000, 128
 FEW_IMAGES, FEW = 5_000, 32  # of the sweeps
 PATCHES = 300  # images of ELS, which compares each place with each place
-CLEAN = 16  # images for the choice of numbers
+CLEAN, UNSEEN = 16, 256  # images for the choice of numbers, and for errors
 STARTS = 8  # walks of the net, for the sides of LS
 
 
@@ -191,6 +192,13 @@ def sampler_table(stand, meetings, denoisers):
     return rows
 
 
+def errors(denoise, clean):
+    """Mean squared errors on clean images at the levels, intervals."""
+    noise = gaussian_noise(torch.Generator().manual_seed(SEED))
+    levels = Levels(clean[:UNSEEN], noise)
+    return intervals(levels.errors(levels.answers(denoise)))
+
+
 def calibrated(images, net, starts):
     """The sides of LS that go best with a net, on its own walks."""
     stand, some = Stand(net, starts, {}), images[:KNOWN]
@@ -205,7 +213,7 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
     like, some = clean[:1], images[:few_images]
     xT = sampling.start(samples, like.shape[1:], noise, like)
     starts = sampling.start(STARTS, like.shape[1:], noise, like)
-    levels, chosen = Levels(clean, noise), Chosen(LEVELS)
+    levels, chosen = Levels(clean[:CLEAN], noise), Chosen(LEVELS)
     variants = Variants(wiener, threshold, chosen)
     variants.choose(some, levels)
     models = simple_denoisers(images, levels, chosen, noise) | {"wiener": wiener}
@@ -225,6 +233,7 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
         "patches_N": len(images[:PATCHES]),
         "t": TIMES,
         "sigma": LEVELS,
+        "wiener_mse": errors(wiener, clean),
     }
     walks, tables = {}, {}
     for kind, net in nets.items():
@@ -234,6 +243,7 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
         known = models | {"local_score_net": local(images, net_sides)}
         main = stand.all(known, f"{kind}, main")
         tables[kind] = head | {
+            "net_mse": errors(net, clean),
             "main": summary(main, stand, ("wiener", "masked"), full=True),
             "samplers": sampler_table(stand, main, models),
             "chosen": chosen | {"local_score_net": [net_sides(s) for s in LEVELS]},
@@ -285,8 +295,8 @@ def main():
         nets = {k: networks.load_denoiser(v, SCHEDULE) for k, v in labels.items()}
         images, clean = split(name, "cuda" if full else "cpu")
         wiener, known = fitted(images), images[: given.images]
-        threshold, few = THRESHOLD[name], clean[:CLEAN]
-        tables = everything(known, few, wiener, nets, threshold, sizes, noise)
+        threshold = THRESHOLD[name]
+        tables = everything(known, clean, wiener, nets, threshold, sizes, noise)
         for kind, table in tables.items():
             run.save(f"results/agreement_{name}_{kind}.json", table)
 
