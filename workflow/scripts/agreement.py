@@ -2,6 +2,7 @@
 
     python workflow/scripts/agreement.py cifar10 unet dit
     python workflow/scripts/agreement.py celeba32 unet --images 300 --samples 4
+    python workflow/scripts/agreement.py cifar10 ddpm --without-sweeps
 
 The nets are those of train_locality.py, of seed 0, and their images those that they
 were trained on; `ddpm` is the U-Net of train_unet.py, which predicts eps, at full size.
@@ -64,10 +65,11 @@ from candidates import (
     simple_denoisers,
     window_denoisers,
 )
+from locality_sets import SETS, SIDE, split, stored
 from masks import Levels
 from masks import moments_filter as fitted
 from tqdm import tqdm
-from train_locality import SETS, SIDE, short, split, stored
+from watched import short
 
 from helpers import agreement, artifacts, networks, sampling, schedules
 from helpers.agreement import released_r2, single_step, trajectory
@@ -207,7 +209,7 @@ def calibrated(images, net, starts):
 
 
 @torch.no_grad()
-def everything(images, clean, wiener, nets, threshold, sizes, noise):
+def everything(images, clean, wiener, nets, threshold, sizes, noise, sweeps=True):
     """All tables, by net."""
     samples, few_images, few = sizes
     like, some = clean[:1], images[:few_images]
@@ -248,10 +250,10 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise):
             "samplers": sampler_table(stand, main, models),
             "chosen": chosen | {"local_score_net": [net_sides(s) for s in LEVELS]},
         }
-        if len(tables) == 1:
+        if sweeps and len(tables) == 1:
             small = Stand(net, xT[:few], {})
-            sweeps = small.all(rest, f"{kind}, sweeps")
-            tables[kind]["sweeps"] = summary(sweeps, small, ("masked",), full=False)
+            varied = small.all(rest, f"{kind}, sweeps")
+            tables[kind]["sweeps"] = summary(varied, small, ("masked",), full=False)
     return tables
 
 
@@ -276,11 +278,13 @@ def main():
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--few-images", type=int, default=FEW_IMAGES)
+    parser.add_argument("--without-sweeps", action="store_true")
     given = parser.parse_args()
     name, sizes = given.name, (given.samples, given.few_images, FEW)
     arguments = [name, *given.nets, "--images", str(given.images)]
     arguments += ["--samples", str(given.samples)]
     arguments += ["--few-images", str(given.few_images)]
+    arguments += ["--without-sweeps"] * given.without_sweeps
     parameters = {
         "images": given.images,
         "samples": given.samples,
@@ -296,7 +300,8 @@ def main():
         images, clean = split(name, "cuda" if full else "cpu")
         wiener, known = fitted(images), images[: given.images]
         threshold = THRESHOLD[name]
-        tables = everything(known, clean, wiener, nets, threshold, sizes, noise)
+        rest = (threshold, sizes, noise, not given.without_sweeps)
+        tables = everything(known, clean, wiener, nets, *rest)
         for kind, table in tables.items():
             run.save(f"results/agreement_{name}_{kind}.json", table)
 

@@ -29,7 +29,7 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor
-from train_locality import short
+from watched import short
 
 from helpers import artifacts
 from helpers.artifacts import Experiment

@@ -53,30 +53,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from train_locality import (
-    EYE,
-    IMAGES,
+from locality_sets import EYE, IMAGES, TESTS, split, stored
+from probe import (
     INPUTS,
-    LONG,
-    PREDICTS,
-    SHORT,
     SIGMAS,
-    TESTS,
     WITHIN,
     Probe,
     agreement,
-    build,
-    denoiser,
     errors,
     filter_rows,
-    follow,
     net_rows,
-    short,
-    split,
-    stored,
 )
+from torch import Tensor
 from train_unet import held_out_loss, processes
+from watched import PREDICTS, build, denoiser, follow, length, short
 
 from helpers import (
     data,
@@ -314,8 +304,8 @@ def main():
     fabric.launch()
 
     schedule, found = schedules.linear(), edited(edit, strength, device)
-    length = SHORT if device == "cpu" else LONG
-    recipe = Recipe(**length, decay="cosine", flips=False, seed=seed)
+    steps = length(options.net, device)
+    recipe = Recipe(**steps, decay="cosine", flips=False, seed=seed)
     torch.manual_seed(seed)
     net = build(options.net, found.images.shape[1:], device)
     asked, place = probe(found, seed=2), fabric.device

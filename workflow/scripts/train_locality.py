@@ -47,295 +47,37 @@ the same for all seeds. Weights in float16, only with --ship. No image.
 """
 
 import argparse
-import copy
-import json
-import time
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
-from train_unet import held_out_loss, processes
-
-from helpers import (
-    data,
-    dead_leaves,
-    fields,
-    metrics,
-    networks,
-    paths,
-    schedules,
-    toy_faces,
-    training,
+from locality_sets import SETS, split, stored
+from probe import (
+    INPUTS,
+    SIGMAS,
+    all_channels,
+    errors,
+    intervals,
+    measure,
+    net_rows,
+    probe,
+    shapes,
+    varies,
 )
+from torch import nn
+from train_unet import held_out_loss, processes
+from watched import KINDS, PREDICTS, build, denoiser, follow, frozen, length, short
+
+from helpers import fields, metrics, networks, schedules, training
 from helpers.artifacts import Experiment
-from helpers.dit import DiT
-from helpers.mlp import MLP
 from helpers.recipe import Recipe, plain_values
 from helpers.resnet import ResNet
-from helpers.sensitivity import rows
 from helpers.targets import v_from_x0
-from helpers.unet import UNet
-from helpers.wiener import Wiener
-
-SIDE = {"fashion_mnist": 28}  # at full size; all others 32
-DRAWN = {"dead_leaves": dead_leaves.sample, "toy_faces": toy_faces.sample}
-WITHOUT_TEST = {"celeba32": 1000, "afhq_cat32": 500}  # last images, kept from training
-SETS = ("cifar10", "fashion_mnist", *WITHOUT_TEST, *DRAWN)
-IMAGES, TESTS = 20_000, 1000  # drawn images; the most held-out images
-
-# (row, column) of the left eye in units of the side
-EYE = {"toy_faces": (0.46, 0.34), "celeba32": (0.41, 0.34)}
-EYE_ELSEWHERE = (0.53, 0.34)  # that of the cats
-
-STEPS = (0, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # where one measures
-SHORT = {"steps": 3000, "batch": 32, "lr": 1e-3, "warmup": 200, "ema": 0.999}
-LONG = {"steps": 30_000, "batch": 256, "lr": 5e-4, "warmup": 1000, "ema": 0.999}
-EVERY = 250  # updates between checkpoints
-SIGMAS = torch.logspace(np.log10(0.05), np.log10(20), 8, dtype=torch.float64).tolist()
-INPUTS, BLOCKS = 64, 16  # noised images of a field, and parts of its jackknife
-MIRROR, WITHIN = 3, 5  # sides of windows
-
-NETS = {
-    "cpu": {
-        "unet": {"channels": 16, "multipliers": (1, 2, 2), "blocks": 1},
-        "resnet": {"channels": 32, "blocks": 2},
-        "dit": {"width": 64, "depth": 3, "heads": 2, "ratio": 2},
-        "mlp": {"width": 512, "depth": 1},
-    },
-    "cuda": {
-        "unet": {"channels": 64, "multipliers": (1, 2, 2), "blocks": 2},
-        "resnet": {"channels": 128, "blocks": 6},
-        "dit": {"width": 256, "depth": 8, "heads": 8},
-        "mlp": {"width": 2048, "depth": 2},
-    },
-}
-PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
-KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "mlp")
-LONGER = 4  # times as many steps for "_long"
 
 
-def length(kind, device):
-    """Steps and all that goes with them."""
-    known = SHORT if device == "cpu" else LONG
-    more = LONGER if kind.endswith("_long") else 1
-    return known | {"steps": more * known["steps"]}
-
-
-def unet(image_size, in_channels, attend, **config):
-    """The U-Net, with attention at the second size and in the middle, or nowhere."""
-    attention = (image_size // 2,) if attend else None
-    if image_size % 4:  # 14 can be halved only once
-        config["multipliers"] = config["multipliers"][:2]
-    config |= {"dropout": 0.0, "groups": 4, "attention": attention}
-    return UNet(image_size, in_channels, **config)
-
-
-def build(kind, shape, device):
-    """A net with first weights from torch's seed."""
-    config = {"image_size": shape[-1], "in_channels": shape[0]}
-    config |= NETS[device][kind.split("_")[0]]
-    if kind.startswith("unet"):
-        net = unet(**config, attend=kind != "unet_plain")
-    else:
-        net = {"resnet": ResNet, "dit": DiT, "mlp": MLP}[kind](**config)
-    return net.to(memory_format=torch.channels_last)  # faster on a CPU
-
-
-def denoiser(net, schedule):
-    return networks.denoiser(net, schedule, predicts=PREDICTS)
-
-
-def drawn(name, n, side, seed):
-    """Images of a law, at the size they are trained on."""
-    images = DRAWN[name](n, side, generator=np.random.default_rng(seed))
-    return data.to_unit(images)
-
-
-def split(name, device):
-    """Training and held-out images at the size for this device."""
-    shrink = 2 if device == "cpu" else 1
-    if name in DRAWN:
-        side = SIDE.get(name, 32) // shrink
-        return drawn(name, IMAGES, side, 0), drawn(name, TESTS, side, 1)
-    images = avg_pool2d(data.load(name), shrink)
-    if name in WITHOUT_TEST:
-        kept = WITHOUT_TEST[name]
-        return images[:-kept], images[-kept:]
-    return images, avg_pool2d(data.load(name, "test", TESTS), shrink)
-
-
-def stored(name):
-    """The stored sets that a run reads."""
-    test = name not in WITHOUT_TEST
-    return [] if name in DRAWN else [f"{name}-train"] + [f"{name}-test"] * test
-
-
-def places(name, side):
-    """The pixels by name: centre, left eye or the same place, border, corner."""
-    eye = tuple(int(share * side) for share in EYE.get(name, EYE_ELSEWHERE))
-    middle = side // 2
-    return {
-        "centre": (middle, middle),
-        "eye": eye,
-        "border": (middle, 0),
-        "corner": (0, 0),
-    }
-
-
-class Probe(NamedTuple):
-    """What a denoiser is asked, and what the Wiener filter says."""
-
-    places: dict[str, tuple[int, int]]
-    clean: Tensor  # (tests, C, H, W), held out
-    eps: Tensor  # as clean
-    wiener: Wiener
-    fields: Tensor  # (sigmas, pixels, C, H, W), float64, rows of the filter
-
-    def noised(self, sigma, n=None):
-        """The first n held-out images at a noise level."""
-        return (self.clean + sigma * self.eps)[:n]
-
-    def pixels(self, channel=0):
-        return [(channel, *place) for place in self.places.values()]
-
-
-def probe(name, images, held_out, seed):
-    """The Wiener filter of the training images, its rows, and the noise."""
-    generator = torch.Generator().manual_seed(seed)
-    eps = torch.randn(held_out.shape, generator=generator)
-    wiener, where = Wiener.fit(images), places(name, images.shape[-1])
-    empty = Probe(where, held_out, eps, wiener, torch.empty(0))
-    return empty._replace(fields=filter_rows(empty))
-
-
-def filter_rows(probe, channel=0):
-    """Rows of the Wiener filter, (sigmas, pixels, C, H, W)."""
-    sigma = torch.tensor(SIGMAS, dtype=torch.float64)
-    found = [probe.wiener.row(pixel, sigma) for pixel in probe.pixels(channel)]
-    return torch.stack(found, dim=1)
-
-
-def net_rows(denoise, probe, device, channel=0):
-    """Fields at each input, (sigmas, pixels, inputs, C, H, W), float32."""
-    pixels = probe.pixels(channel)
-    return torch.stack(
-        [
-            rows(denoise, probe.noised(s, INPUTS).to(device), s, pixels).cpu()
-            for s in SIGMAS
-        ]
-    )
-
-
-@torch.no_grad()
-def errors(denoise, probe, device):
-    """Mean squared errors at each held-out image, (sigmas, tests), float64."""
-    found = []
-    for sigma in SIGMAS:
-        parts = probe.noised(sigma).split(250)
-        answer = torch.cat([denoise(x.to(device), sigma).cpu() for x in parts])
-        found.append(metrics.mse(answer, probe.clean).double())
-    return torch.stack(found)
-
-
-def each(measure, a, b):
-    """A measure of pairs of images for fields (..., C, H, W)."""
-    a, b = torch.broadcast_tensors(a, b)
-    shape = (-1, *a.shape[-3:])
-    return measure(a.reshape(shape), b.reshape(shape)).view(a.shape[:-3])
-
-
-def without_own(field, places):
-    """The fields (..., pixels, C, H, W) with 0 at the pixel of each."""
-    field = field.clone()
-    for k, (i, j) in enumerate(places.values()):
-        field[..., k, :, i, j] = 0
-    return field
-
-
-def correlation_off(field, probe):
-    """Pearson r over all inputs but those at the pixel itself."""
-    f, w = (without_own(v, probe.places) for v in (field, probe.fields))
-    return each(metrics.pearson, f, w).nan_to_num(0)
-
-
-def shapes(field, places):
-    """Radius, energy in the window and at the mirror pixel, (sigmas, pixels) each."""
-
-    def of(summary, *window):
-        found = [
-            summary(field[:, k], place, *window)
-            for k, place in enumerate(places.values())
-        ]
-        return torch.stack(found, dim=1)
-
-    return {
-        "radius": of(fields.effective_radius),
-        "within5": of(fields.energy_within, WITHIN),
-        "mirror": of(fields.mirror_energy, MIRROR),
-    }
-
-
-def varies(found):
-    """The share of the input in fields (sigmas, pixels, inputs, C, H, W)."""
-    found = found.double().flatten(-3)
-    spread = found.var(dim=2, correction=0).sum(dim=-1)
-    return spread / found.square().sum(dim=-1).mean(dim=2)
-
-
-def agreement(field, probe):
-    """Correlation and R^2 of averaged fields with the Wiener rows."""
-    return {
-        "pearson": each(metrics.pearson, field, probe.fields),
-        "r2": each(metrics.r2_score, probe.fields, field),  # the field is the reference
-        "off": correlation_off(field, probe),
-    }
-
-
-def measure(denoise, probe, device):
-    """All that is noted at one step, and the fields at each input."""
-    found = net_rows(denoise, probe, device)
-    mean = fields.average(found).mean
-    numbers = agreement(mean, probe) | shapes(mean, probe.places)
-    numbers |= {"varies": varies(found)}
-    return numbers | {"mse": errors(denoise, probe, device).mean(dim=1)}, found
-
-
-def intervals(found, probe):
-    """What an average of ever more inputs would tend to, [sigmas][pixels] Intervals."""
-    off = without_own(found.transpose(1, 2), probe.places).transpose(1, 2)
-    off = metrics.pearson, off, without_own(probe.fields, probe.places)
-    measures = {
-        "pearson": (metrics.pearson, found, probe.fields),
-        "off": off,
-        "r2": (lambda f, w: metrics.r2_score(w, f), found, probe.fields),
-    }
-    return {
-        f"{key}_interval": [
-            [interval(measure, f, w) for f, w in zip(*level)]
-            for level in zip(
-                rows, ws
-            )  # (pixels, inputs, C, H, W) and (pixels, C, H, W)
-        ]
-        for key, (measure, rows, ws) in measures.items()
-    }
-
-
-def interval(measure, rows, w):
-    return fields.of_average(rows, lambda f: each(measure, f, w).nan_to_num(0), BLOCKS)
-
-
-def all_channels(denoise, probe, device, found):
-    """Agreement for each output channel, [sigmas][pixels][C]."""
-    C, kept = probe.clean.shape[1], {"channels_pearson": [], "channels_r2": []}
-    for channel in range(C):
-        again = found if not channel else net_rows(denoise, probe, device, channel)
-        own = probe._replace(fields=filter_rows(probe, channel))
-        both = agreement(fields.average(again).mean, own)
-        kept["channels_pearson"].append(both["pearson"])
-        kept["channels_r2"].append(both["r2"])
-    return {key: torch.stack(tables, dim=2) for key, tables in kept.items()}
+def kept_fields(tables):
+    """Fields in float16; at 32 x 32 in colour at every other noise level only."""
+    large = tables["final"][0].numel() > 8000
+    stride = 2 if large else 1
+    return {name: table[::stride].half() for name, table in tables.items()}
 
 
 def architecture(net, schedule, probe, device):
@@ -352,70 +94,6 @@ def architecture(net, schedule, probe, device):
     found = net_rows(output, probe, device)
     mean = fields.average(found).mean
     return shapes(mean, probe.places) | {"varies": varies(found)}, mean
-
-
-def frozen(net):
-    """A copy that only answers."""
-    return copy.deepcopy(net).requires_grad_(False).eval()
-
-
-class Log:
-    """The measurements of a run, kept next to its checkpoint, and its time."""
-
-    def __init__(self, checkpoint):
-        self.path, self.started = checkpoint.with_suffix(".json"), time.perf_counter()
-        kept = checkpoint.exists() and self.path.exists()
-        saved = json.loads(self.path.read_text()) if kept else {}
-        self.rows, self.earlier = saved.get("rows", {}), saved.get("seconds", 0.0)
-
-    def add(self, step, numbers):
-        """A row, in place of the same one from before a crash."""
-        self.rows[str(step)] = short(numbers)
-        seconds = self.earlier + time.perf_counter() - self.started
-        raw = json.dumps({"rows": self.rows, "seconds": seconds}).encode()
-        with paths.replacing(self.path, len(raw)) as file:
-            file.write(raw)
-
-    def table(self):
-        """Columns: {"step": [...], ...}."""
-        order = sorted(self.rows, key=int)
-        keys = self.rows[order[0]]
-        columns = {key: [self.rows[step][key] for step in order] for key in keys}
-        return {"step": [int(step) for step in order]} | columns
-
-
-def short(value):
-    """Numbers with four digits, tensors as lists."""
-    if isinstance(value, dict):
-        return {key: short(v) for key, v in value.items()}
-    if torch.is_tensor(value):
-        return short(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [short(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def follow(net, images, schedule, recipe, fabric, name, watch):
-    """Train, measure along the way, and return the averaged net and the log."""
-    checkpoint = paths.CACHE / f"{name}.ckpt"
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    log = Log(checkpoint)
-    if fabric.is_global_zero:
-        log.add(0, watch(fabric.to_device(frozen(net))))
-    states = training.train(
-        net, images, schedule, recipe, fabric, checkpoint, EVERY, training.v_loss
-    )
-    for state in training.with_bar(states, recipe.steps):
-        if state.step in (*STEPS, recipe.steps) and fabric.is_global_zero:
-            log.add(state.step, watch(state.ema))
-    return state.ema, log
-
-
-def kept_fields(tables):
-    """Fields in float16; at 32 x 32 in colour at every other noise level only."""
-    large = tables["final"][0].numel() > 8000
-    stride = 2 if large else 1
-    return {name: table[::stride].half() for name, table in tables.items()}
 
 
 def main():
