@@ -2,9 +2,20 @@
 
 import pytest
 import torch
+from nets import images, randn, random, small
 
-from helpers import schedules
-from helpers.networks import denoiser, load_weights, macs, parameters, rounded
+from helpers import paths, schedules
+from helpers.artifacts import Experiment
+from helpers.networks import (
+    denoiser,
+    load_denoiser,
+    load_net,
+    load_weights,
+    macs,
+    parameters,
+    rounded,
+)
+from helpers.recipe import plain_values
 from helpers.targets import eps_from_x0, v_from_x0
 from helpers.unet import UNet
 from helpers.wiener import Wiener
@@ -14,16 +25,8 @@ SMALL = {"image_size": 4, "in_channels": 1, "channels": 4, "multipliers": (1, 2)
 SMALL |= {"blocks": 1, "attention": (), "dropout": 0.0, "groups": 2}
 
 
-def randn(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
 def random_net(**changes):
-    net = UNet(**{**SMALL, **changes}).double().eval()
-    for seed, p in enumerate(net.parameters()):
-        p.data = 0.2 * randn(*p.shape, seed=seed)
-    return net.requires_grad_(False)
+    return random(UNet(**SMALL | changes), 0.2).requires_grad_(False)
 
 
 def test_it_is_x_minus_sigma_eps_at_every_timestep():
@@ -146,6 +149,40 @@ def test_rounded_weights_are_half_as_large_and_nearly_the_same():
     x = randn(2, 1, 4, 4)
     gap = (again(x, 9) - net(x, 9)).abs().max() / net(x, 9).abs().max()
     assert 0 < gap < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("kind", "recorded"),
+    [
+        ("unet", {}),
+        ("unet", {"kind": "unet_plain", "predicts": "v"}),
+        ("resnet", {"kind": "resnet", "predicts": "eps"}),
+        ("dit", {"kind": "dit", "predicts": "v"}),
+        ("mlp", {"kind": "mlp", "predicts": "v"}),
+    ],
+)
+def test_a_shipped_net_is_a_denoiser(tmp_path, monkeypatch, kind, recorded):
+    """By what the manifest says of it; the first nets say neither kind nor v."""
+    for place in ("ROOT", "DATA", "BUILD"):
+        monkeypatch.setattr(paths, place, tmp_path)
+    (tmp_path / "requirements.lock").write_text("")
+    net = small(kind)
+    settings = {"net": plain_values(net.config)} | recorded
+    with Experiment(tmp_path / "train.py", 0, parameters=settings) as run:
+        run.save("weights/tiny.safetensors", rounded(net), "float16")
+
+    known, x = load_net("tiny"), images(net, 2).float()
+    assert type(known) is type(net) and not known.training
+    weights = {k: v.half().float() for k, v in net.state_dict().items()}
+    assert all(torch.equal(v, weights[k]) for k, v in known.state_dict().items())
+    assert not any(p.requires_grad for p in known.parameters())
+
+    predicts = recorded.get("predicts", "eps")
+    for clip in (False, True):
+        expected = denoiser(known, LINEAR, clip, predicts)(x, 2.0)
+        assert torch.equal(load_denoiser("tiny", LINEAR, clip)(x, 2.0), expected)
+    eps, v = (denoiser(known, LINEAR, True, way)(x, 2.0) for way in ("eps", "v"))
+    assert not torch.allclose(eps, v)  # so the two could not be confused
 
 
 def test_size_and_cost_of_ddpms_net():

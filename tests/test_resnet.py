@@ -3,23 +3,21 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import randn, random, silu
+from nets import SMALL, randn, silu, small
 
 from helpers.layers import timestep_embedding
-from helpers.resnet import PixelNorm, ResNet
+from helpers.resnet import PixelNorm
 from helpers.sensitivity import row
-
-SMALL = {"image_size": 15, "in_channels": 2, "channels": 6, "blocks": 1}
 
 
 @pytest.fixture(scope="module")
 def net():
-    return random(ResNet(**SMALL))
+    return small("resnet")
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_the_receptive_field(blocks):
-    net = random(ResNet(**{**SMALL, "blocks": blocks}))
+    net = small("resnet", blocks=blocks)
     reach = net.receptive_field // 2
     assert net.receptive_field == 2 * reach + 1 == 5 + 4 * blocks
     x, i, j = randn(2, 2, 15, 15), 7, 7
@@ -76,7 +74,7 @@ def convolved(p, name, h):
 
 def test_the_formula_written_out(net):
     p, x, t = net.state_dict(), randn(2, 2, 15, 15), torch.tensor([1.0, 700.5])
-    code = timestep_embedding(t - 1, SMALL["channels"])
+    code = timestep_embedding(t - 1, SMALL["resnet"]["channels"])
 
     def linear(name, h):
         return h @ p[f"{name}.weight"].T + p[f"{name}.bias"]
@@ -98,40 +96,3 @@ def test_the_norm_of_a_pixel_knows_no_other_pixel():
     torch.testing.assert_close(answer.mean(dim=1), torch.zeros(2, 3, 3))
     alone = norm(x[:, :, 1:2, 2:])
     torch.testing.assert_close(alone, answer[:, :, 1:2, 2:])
-
-
-def test_the_first_output_is_zero_and_later_every_parameter_learns():
-    torch.manual_seed(0)
-    net = ResNet(**SMALL)
-    x, target = randn(4, 2, 15, 15).float(), randn(4, 2, 15, 15, seed=1).float()
-    assert not net(x, 5).any()
-    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(4):
-        optimiser.zero_grad()
-        F.mse_loss(net(x, torch.tensor([1, 9, 99, 999])), target).backward()
-        optimiser.step()
-    assert not {name for name, p in net.named_parameters() if not p.grad.any()}
-
-
-def test_config_builds_the_same_net_again(net):
-    again = type(net)(**net.config).double()
-    again.load_state_dict(net.state_dict())
-    x = randn(1, 2, 15, 15)
-    assert torch.equal(again(x, 3), net(x, 3))
-    assert torch.equal(net(x, 3), net(x, torch.tensor([3])))
-
-
-@pytest.mark.parametrize(
-    "change", [{"channels": 7}, {"channels": 2}, {"blocks": -1}, {"image_size": 0}]
-)
-def test_what_cannot_be_built(change):
-    with pytest.raises(ValueError, match=rf"not .*{next(iter(change.values()))}"):
-        ResNet(**{**SMALL, **change})
-
-
-def test_images_and_timesteps_of_another_net(net):
-    with pytest.raises(ValueError, match=r"expected images \(B, 2, 15, 15\)"):
-        net(randn(1, 3, 15, 15), 1)
-    for t in (0, 1001, torch.tensor([1, 2, 3])):
-        with pytest.raises(ValueError, match=r"one per image, in 1, \.\.\., 1000"):
-            net(randn(2, 2, 15, 15), t)

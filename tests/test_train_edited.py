@@ -8,41 +8,18 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 import torch
 
-from helpers import artifacts, data, paths, planted
+from helpers import artifacts, data, planted
 from helpers.wiener import Wiener
-
-NET = {
-    "unet": {"channels": 4, "multipliers": (1, 2), "blocks": 1},
-    "dit": {"width": 8, "depth": 1, "heads": 1},
-}
 
 
 @pytest.fixture
 def script(tmp_path, root, monkeypatch):
     """The script in a project of its own, for 6 steps."""
-    monkeypatch.syspath_prepend(root / "workflow" / "scripts")
-    script = importlib.import_module("train_edited")
-    for name in ("DATA", "BUILD", "CACHE"):
-        monkeypatch.setattr(paths, name, tmp_path / name)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    (tmp_path / "requirements.lock").write_text("")
-    length = {"batch": 4, "steps": 6}
-    for name, value in {
-        "__file__": str(tmp_path / "train_edited.py"),
-        "NETS": {"cpu": NET, "cuda": NET},
-        "SHORT": script.SHORT | length,
-        "LONG": script.LONG | length,
-        "STEPS": (0, 2),
-        "SIGMAS": [0.2, 1.0],
-        "INPUTS": 4,
-        "IMAGES": 200,
-        "TESTS": 10,
-    }.items():
-        for module in (script, importlib.import_module("train_locality")):
-            monkeypatch.setattr(module, name, value, raising=False)
-    return script
+    fewer = {"SIGMAS": [0.2, 1.0], "IMAGES": 200, "TESTS": 10}
+    return tiny.script("train_edited", tmp_path, root, monkeypatch, **fewer)
 
 
 def run(script, monkeypatch, *arguments):

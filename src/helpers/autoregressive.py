@@ -119,7 +119,8 @@ def true_form(table: Tensor, model: list[Tensor]) -> Tensor:
     steps = []
     for t, (q, p) in enumerate(zip(conditionals(table), model), start=1):
         ratio = torch.special.xlogy(q, q) - torch.special.xlogy(q, p)
-        steps.append((marginal(table, t) * ratio).sum())
+        weight = marginal(table, t)
+        steps.append(torch.where(weight > 0, weight * ratio, 0.0).sum())
     return torch.stack([torch.zeros_like(steps[0]), *steps, entropy(table)])
 
 

@@ -20,14 +20,15 @@ parts of equal chance under p. The receiver must compute as the sender did, here
 last digit of every count of q: see `helpers.codec`.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from helpers import rangecoder
-from helpers.codec import HEADER, Codec, Word, checksum_of, unwrap
+from helpers import envelope, rangecoder
+from helpers.codec import Codec, Word
 from helpers.rangecoder import BITS
 
 VERSION = b"B1"
@@ -48,7 +49,9 @@ class Stack:
     def pop(self, starts: Sequence[int]) -> int:
         """The symbol k that owns [starts[k], starts[k + 1]), out of 2^16."""
         if self.state >> BITS == 0:
-            raise ValueError("the message below is used up: the deposit is too short")
+            raise ValueError(
+                "the message is used up: a deposit too short, or a stream altered"
+            )
         slot = self.state & ((1 << BITS) - 1)
         k = bisect_right(starts, slot) - 1
         count = starts[k + 1] - starts[k]
@@ -96,7 +99,7 @@ def put(codec: Codec, stack: Stack, pixels: Tensor, k: int) -> None:
 
 def get(codec: Codec, stack: Stack, k: int) -> Tensor:
     """The image on top of the stack, which is then as it was before `put`."""
-    n, xt, walk = codec.unit(torch.zeros(codec.shape)).numel(), None, []
+    n, xt, walk = math.prod(codec.shape), None, []
     for t in range(codec.schedule.T, 0, -1):
         word, later = codec.word(t, xt), xt
         part = [stack.pop_number(k) for _ in range(n)]
@@ -123,9 +126,8 @@ def send(codec: Codec, images: Tensor, deposit: bytes, k: int = 6) -> bytes:
         put(codec, stack, pixels, k)
     stack.push(k, 1, 8)
     stack.push(len(images), 1, 32)
-    body = stack.bytes()
-    checksum = checksum_of(images, deposit)
-    return HEADER.pack(VERSION, codec.fingerprint, checksum, len(body)) + body
+    content = _content(images, deposit)
+    return envelope.wrap(VERSION, codec.fingerprint, content, stack.bytes())
 
 
 def receive(codec: Codec, stream: bytes) -> tuple[Tensor, bytes]:
@@ -134,7 +136,7 @@ def receive(codec: Codec, stream: bytes) -> tuple[Tensor, bytes]:
     ValueError for a stream that was truncated or altered, and for one of another
     version or codec.
     """
-    checksum, body, total = unwrap(codec, stream, VERSION)
+    check, body, total = envelope.unwrap(VERSION, codec.fingerprint, stream)
     if len(body) < total:
         raise ValueError(f"the stream is truncated: {len(body)} of {total} bytes")
     stack = Stack(body, mark=b"")
@@ -142,9 +144,15 @@ def receive(codec: Codec, stream: bytes) -> tuple[Tensor, bytes]:
     images = [get(codec, stack, k) for _ in range(count)] if 1 <= k <= MOST else []
     found = torch.stack(images[::-1]) if images else torch.zeros(0, dtype=torch.uint8)
     deposit = stack.bytes()[1:]
-    if stack.bytes()[:1] != b"\1" or checksum_of(found, deposit) != checksum:
+    whole = stack.bytes()[:1] == b"\1"
+    if not whole or envelope.checksum(_content(found, deposit)) != check:
         raise ValueError("the stream was altered: the images fail their checksum")
     return found, deposit
+
+
+def _content(images: Tensor, deposit: bytes) -> bytes:
+    """All that must come out as it went in."""
+    return images.contiguous().numpy().tobytes() + deposit
 
 
 def _push(stack: Stack, table: list[list[int]], symbols: list[int]) -> None:

@@ -74,6 +74,11 @@ def spread(shift: Tensor, v: float, u: float) -> float:
     return math.sqrt(len(shift) / 2 * (1 - u / v) ** 2 + u * square / v**2)
 
 
+def depth(shift: Tensor, v: float, u: float, reach: float) -> float:
+    r"""How many candidates to search, $e^{KL + reach\, s}$, s that of `spread`."""
+    return math.exp(min(99, kl(shift, v, u) + reach * spread(shift, v, u)))
+
+
 def search(
     name: str,
     shift: Tensor,
@@ -118,7 +123,8 @@ def tail(kappa: float) -> np.ndarray:
     rho = np.maximum(rho, 1e-300)
     j = 2.0 ** np.arange(LENGTHS + 1)[:, None] - 1
     chances = np.exp(-j * np.log1p(1 / rho)) @ MASS
-    return np.append(chances[:-1], 0.0)
+    chances[0], chances[-1] = 1, 0  # exactly
+    return chances
 
 
 @lru_cache(maxsize=4096)

@@ -4,20 +4,19 @@ The sender walks down $q$ and names each $x_{t-1} \sim q(x_{t-1} | x_t, x_0)$ to
 receiver who knows only $p(x_{t-1} | x_t)$, as `helpers.candidates` tells; the last word
 is $x_0$ itself, by the discretised decoder (Eq. 13). The price is the bound L (Eq. 5),
 and for each name of $\kappa$ nats the price of not knowing q / p beforehand,
-`candidates.overhead`, and a header of 14 bytes. The search for a name needs more than
-$e^\kappa$ candidates. So the pixels of one step are dealt out to blocks, and their
-size is a bargain between time and bits.
+`candidates.overhead`, and the header of `helpers.envelope`. The search for a name needs
+more than $e^\kappa$ candidates. So the pixels of one step may be dealt out to blocks,
+and their size is a bargain between time and bits.
 
 What the receiver must compute as the sender did: the numbers of `torch.Generator`, the
 answers of the denoiser, and tables of chances. The same machine and versions are
 assumed, and float64. Elsewhere a last digit may differ: x_t then moves a little, which
-does harm only where it changes a count of the tables (one in $2^{16}$). Then the pixels
-come out wrong, and the checksum finds it: no stream becomes a wrong image.
+does harm only where it changes a count of the tables. Then the pixels come out wrong,
+and the checksum finds it: no stream becomes a wrong image.
 """
 
 import hashlib
 import math
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers import candidates, rangecoder
+from helpers import candidates, envelope, rangecoder
 from helpers.forward import posterior_mean, posterior_variance
 from helpers.sampling import predict
 from helpers.schedules import Schedule
 
-HEADER = struct.Struct(">2s4s4sI")  # version, codec, image, number of bytes that follow
 VERSION = b"D1"
 
 
@@ -43,6 +41,7 @@ class Sent(NamedTuple):
     t: int
     kappa: list[float]  # nats that the receiver expects, of each block
     kl: list[float]  # KL(q || p) in nats, of each block; for t = 0 -ln p(x_0 | x_1)
+    index: list[int]  # the name K of each block
     bits: float  # what was spent
 
 
@@ -52,7 +51,7 @@ class Received(NamedTuple):
     t: int
     xt: Tensor  # (C, H, W), float64; for t = 0 the pixels, uint8
     x0_hat: Tensor  # (C, H, W), the estimate from x_t; for t = 0 the image
-    count: int  # bytes of the stream that were needed so far, with the header
+    count: int  # bytes of the stream that were looked at, with the header
 
 
 class Word(NamedTuple):
@@ -68,14 +67,18 @@ class Word(NamedTuple):
         """KL of n pixels in nats, if v is the best variance: n/2 ln(v/u)."""
         return n / 2 * math.log(self.v / self.u)
 
+    def sizes(self) -> list[int]:
+        """How many pixels each block has."""
+        return [len(range(self.mean.numel())[block]) for block in self.blocks]
+
 
 @dataclass(frozen=True, eq=False)
 class Codec:
     r"""What sender and receiver agree on before the first image.
 
-    `denoise(x, sigma)` takes and gives float64 images (1, C, H, W). `variance` is a
+    `denoise(x, sigma)` takes and gives float64 images (B, C, H, W). `variance` is a
     table of $\sigma_t^2$, (T + 1,), as in `helpers.bound`, above $\tilde\beta_t$ for
-    t > 1 (else q / p has no maximum): that of `bound.best_variance`, or "large".
+    t > 1 (else q / p has no maximum): that of `rates.best_variances`, or "large".
     `shape` is (C, H, W). Pixel k of `levels` stands at $2 k / (levels - 1) - 1$. A
     block should need at most `block_bits` bits. `seed` is that of the candidates.
     ValueError when something does not fit.
@@ -96,13 +99,11 @@ class Codec:
         t = torch.arange(2, T + 1)
         wide = table[2:] > posterior_variance(self.schedule, t, t - 1)
         if not table[1] > 0 or not bool(wide.all()):
-            raise ValueError(
-                "variance must be above 0, and above beta_tilde_t for t > 1"
-            )
+            raise ValueError("variance must be above 0, for t > 1 above beta_tilde_t")
+        sizes = self.shape, self.levels, self.block_bits
         if len(self.shape) != 3 or not 2 <= self.levels <= 256 or self.block_bits <= 0:
             raise ValueError(
-                "need a shape (C, H, W), 2 to 256 levels and block_bits above 0, not "
-                f"{self.shape}, {self.levels} and {self.block_bits}"
+                f"need (C, H, W), 2 to 256 levels and block_bits above 0, not {sizes}"
             )
 
     @cached_property
@@ -143,8 +144,8 @@ class Codec:
             x0_hat = predict(self.denoise, later, t + 1, s)
             mean = posterior_mean(x0_hat, later, t + 1, s)
             v, u = self.variance[t + 1].item(), posterior_variance(s, t + 1, t).item()
-        blocks = math.ceil(n / 2 * math.log2(v / u) / self.block_bits)
-        count = min(n, max(1, blocks))
+        blocks = n / 2 * math.log2(v / u) / self.block_bits
+        count = min(n, max(1, math.ceil(blocks)))
         return Word(t, mean, v, u, [slice(b, n, count) for b in range(count)])
 
     def aim(self, t: int, x0: Tensor, later: Tensor | None) -> Tensor:
@@ -194,76 +195,19 @@ def send(
     for t in range(codec.schedule.T, 0, -1):
         before, word = encoder.bits, codec.word(t, xt)
         shift = (codec.aim(t, x0, xt) - word.mean).flatten()
-        kappa, kl, indices = [], [], []
+        kappa, kl, K = [word.kappa(n) for n in word.sizes()], [], []
         for b, block in enumerate(word.blocks):
             case = shift[block], word.v, word.u
-            kappa.append(word.kappa(len(case[0])))
             kl.append(candidates.kl(*case))
-            depth = min(
-                limit, math.exp(min(99, kl[-1] + reach * candidates.spread(*case)))
-            )
-            K = candidates.search(codec.name(word, b), *case, depth, chance)
-            candidates.put(encoder, K, kappa[-1])
-            indices.append(K)
-        xt = codec.say(word, indices)
-        words.append(Sent(t, kappa, kl, encoder.bits - before))
-    before = encoder.bits
-    nats = _put_pixels(codec, encoder, pixels, xt)
-    words.append(Sent(0, [], [nats], encoder.bits - before))
-    body = encoder.finish()
-    head = HEADER.pack(VERSION, codec.fingerprint, checksum_of(pixels), len(body))
-    return head + body, words
-
-
-def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
-    """Algorithm 4: an estimate after each word, t = T, ..., 1, and the image at t = 0.
-
-    The caller may stop at any t. A beginning of the stream gives the first estimates,
-    then a ValueError; so does a stream that was altered, at the latest at t = 0, and a
-    stream of another version or codec before the first estimate. Only the last answer
-    has passed the checksum.
-    """
-    checksum, body, total = unwrap(codec, stream, VERSION)
-    return _words(codec, rangecoder.Decoder(body, total), checksum)
-
-
-def unwrap(codec: Codec, stream: bytes, kind: bytes) -> tuple[bytes, bytes, int]:
-    """Checksum, body, and the length of the whole body; ValueError for a bad header."""
-    if len(stream) < HEADER.size:
-        raise ValueError(
-            f"the stream is truncated: {len(stream)} bytes, a header has {HEADER.size}"
-        )
-    version, fingerprint, checksum, total = HEADER.unpack_from(stream)
-    if version != kind:
-        raise ValueError(f"the stream is of version {version!r}, not {kind!r}")
-    if fingerprint != codec.fingerprint:
-        raise ValueError("the stream was made with another model, shape or schedule")
-    body = stream[HEADER.size :]
-    if len(body) > total:
-        raise ValueError(
-            f"{len(body) - total} bytes follow after the end of the stream"
-        )
-    return checksum, body, total
-
-
-def decode(codec: Codec, stream: bytes) -> Tensor:
-    """The image, uint8 (C, H, W), bit for bit; errors as `receive`."""
-    return deque(receive(codec, stream), maxlen=1).pop().xt
-
-
-def _words(codec, decoder, checksum) -> Iterator[Received]:
-    xt = None
-    for t in range(codec.schedule.T, 0, -1):
-        word = codec.word(t, xt)
-        sizes = [len(range(math.prod(codec.shape))[block]) for block in word.blocks]
-        xt = codec.say(word, [candidates.get(decoder, word.kappa(n)) for n in sizes])
-        x0_hat = predict(codec.denoise, xt, t, codec.schedule)[0]
-        yield Received(t, xt[0], x0_hat, HEADER.size + decoder.received)
-    levels = [decoder.get(starts) for starts in codec.decoder(xt)]
-    pixels = torch.tensor(levels, dtype=torch.uint8).view(codec.shape)
-    if checksum_of(pixels) != checksum:
-        raise ValueError("the stream was altered: the image fails its checksum")
-    yield Received(0, pixels, codec.unit(pixels), HEADER.size + decoder.total)
+            depth = min(limit, candidates.depth(*case, reach))
+            K.append(candidates.search(codec.name(word, b), *case, depth, chance))
+            candidates.put(encoder, K[-1], kappa[b])
+        xt = codec.say(word, K)
+        words.append(Sent(t, kappa, kl, K, encoder.bits - before))
+    before, nats = encoder.bits, _put_pixels(codec, encoder, pixels, xt)
+    words.append(Sent(0, [], [nats], [], encoder.bits - before))
+    content, body = pixels.contiguous().numpy().tobytes(), encoder.finish()
+    return envelope.wrap(VERSION, codec.fingerprint, content, body), words
 
 
 def _put_pixels(codec, encoder, pixels, x1) -> float:
@@ -276,6 +220,33 @@ def _put_pixels(codec, encoder, pixels, x1) -> float:
     return nats
 
 
-def checksum_of(pixels: Tensor, more: bytes = b"") -> bytes:
-    """Four bytes that a wrong image has with a chance of 2^-32."""
-    return hashlib.sha256(pixels.contiguous().numpy().tobytes() + more).digest()[:4]
+def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
+    """Algorithm 4: an estimate after each word, t = T, ..., 1, and the image at t = 0.
+
+    The caller may stop at any t. A beginning of the stream gives the first estimates,
+    then a ValueError; so does a stream that was altered, at the latest at t = 0, and a
+    stream of another version or codec before the first estimate. Only the last answer
+    has passed the checksum.
+    """
+    check, body, total = envelope.unwrap(VERSION, codec.fingerprint, stream)
+    return _words(codec, rangecoder.Decoder(body, total), check)
+
+
+def _words(codec, decoder, check) -> Iterator[Received]:
+    xt, head = None, envelope.HEADER.size
+    for t in range(codec.schedule.T, 0, -1):
+        word = codec.word(t, xt)
+        K = [candidates.get(decoder, word.kappa(n)) for n in word.sizes()]
+        xt = codec.say(word, K)
+        x0_hat = predict(codec.denoise, xt, t, codec.schedule)[0]
+        yield Received(t, xt[0], x0_hat, head + decoder.received)
+    levels = torch.tensor([decoder.get(starts) for starts in codec.decoder(xt)])
+    pixels = levels.to(torch.uint8).view(codec.shape)
+    if envelope.checksum(pixels.numpy().tobytes()) != check:
+        raise ValueError("the stream was altered: the image fails its checksum")
+    yield Received(0, pixels, codec.unit(pixels), head + decoder.total)
+
+
+def decode(codec: Codec, stream: bytes) -> Tensor:
+    """The image, uint8 (C, H, W), bit for bit; errors as `receive`."""
+    return deque(receive(codec, stream), maxlen=1).pop().xt

@@ -86,6 +86,20 @@ def from_beta(beta: Tensor) -> Schedule:
     return Schedule(torch.cat([beta.new_zeros(1), beta]))
 
 
+def from_sigma(sigma) -> Schedule:
+    r"""A schedule with the noise levels $\sigma_1, \ldots, \sigma_T$, rising, (T,).
+
+    $\bar\alpha_t = 1 / (1 + \sigma_t^2)$. ValueError unless they rise from above 0.
+    """
+    sigma = torch.as_tensor(sigma, dtype=torch.float64)
+    ends = torch.cat([sigma.new_zeros(1), sigma])
+    if sigma.ndim != 1 or not bool((ends.diff() > 0).all()):
+        raise ValueError(f"noise levels must rise from above 0, not {sigma.tolist()}")
+    noise = sigma**2
+    before = torch.cat([noise.new_zeros(1), noise[:-1]])
+    return from_beta((noise - before) / (1 + noise))  # 1 - (1 + before) / (1 + noise)
+
+
 def from_alpha_bar(alpha_bar, T: int, beta_max: float = 1.0) -> Schedule:
     r"""A schedule from a function $\bar\alpha(u)$ of u = t / T in [0, 1].
 

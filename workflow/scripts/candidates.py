@@ -104,7 +104,9 @@ def crops(images, s):
 def window_denoisers(images, levels, chosen):
     """LS and PSPC-Square, with sides by the error."""
     some, H = images[: 2 * KNOWN], images.shape[2]
-    found = rising(levels, lambda k: local(images, k), SIDES)
+    whole = 2 * H - 1  # the least window that holds the image from each pixel
+    ladder = [*(k for k in SIDES if k < whole), whole]
+    found = rising(levels, lambda k: local(images, k), ladder)
     own = chosen.sides("local_score", found)
     found = rising(levels, lambda s: crops(some, s), [*inside(H), H])
     crop = chosen.take("crop_mean", found)
