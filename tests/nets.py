@@ -2,7 +2,7 @@
 
 import torch
 
-from helpers.networks import KINDS
+from helpers.networks import NETS
 
 SMALL = {
     "unet": {
@@ -49,7 +49,7 @@ def random(net, scale=0.3):
 def small(kind, **changes):
     """A net of this kind, small, with random weights."""
     scale = 0.2 if kind.startswith("unet") else 0.3  # deeper
-    return random(KINDS[kind](**SMALL[kind] | changes), scale)
+    return random(NETS[kind](**SMALL[kind] | changes), scale)
 
 
 def silu(h):

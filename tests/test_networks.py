@@ -5,7 +5,7 @@ import torch
 from nets import images, randn, random, small
 
 from helpers import paths, schedules
-from helpers.artifacts import Experiment
+from helpers.artifacts import ArtifactError, Experiment
 from helpers.networks import (
     denoiser,
     load_denoiser,
@@ -156,6 +156,7 @@ def test_rounded_weights_are_half_as_large_and_nearly_the_same():
     [
         ("unet", {}),
         ("unet", {"kind": "unet_plain", "predicts": "v"}),
+        ("unet", {"kind": "unet_long", "predicts": "v"}),
         ("resnet", {"kind": "resnet", "predicts": "eps"}),
         ("dit", {"kind": "dit", "predicts": "v"}),
         ("mlp", {"kind": "mlp", "predicts": "v"}),
@@ -183,6 +184,8 @@ def test_a_shipped_net_is_a_denoiser(tmp_path, monkeypatch, kind, recorded):
         assert torch.equal(load_denoiser("tiny", LINEAR, clip)(x, 2.0), expected)
     eps, v = (denoiser(known, LINEAR, True, way)(x, 2.0) for way in ("eps", "v"))
     assert not torch.allclose(eps, v)  # so the two could not be confused
+    with pytest.raises(ArtifactError):
+        load_denoiser("unknown", LINEAR)
 
 
 def test_size_and_cost_of_ddpms_net():

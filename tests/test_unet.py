@@ -58,6 +58,11 @@ def test_the_decoder_needs_every_map(net):
         assert not torch.allclose(net.decode(without, emb), whole)
 
 
+def test_no_images_are_no_mistake(net):
+    x = randn(0, 3, 8, 8)
+    assert net(x, torch.ones(0)).shape == x.shape
+
+
 def test_attention_is_nowhere_or_in_the_middle_at_least():
     counts = [
         sum(isinstance(m, Attention) for m in small("unet", attention=a).modules())

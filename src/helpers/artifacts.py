@@ -185,7 +185,8 @@ def git_commit() -> str:
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True
         )
         dirty = subprocess.run(
-            [*git, "diff", "HEAD", "--quiet", "--", "src", "workflow"]
+            [*git, "diff", "HEAD", "--quiet", "--", "src", "workflow"],
+            capture_output=True,
         )
     except FileNotFoundError:
         return "unknown"

@@ -19,7 +19,7 @@ from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps, x0_f
 from helpers.unet import UNet
 
 PREDICTS = {"eps": x0_from_eps, "v": x0_from_v}
-KINDS = {"unet": UNet, "unet_plain": UNet, "resnet": ResNet, "dit": DiT, "mlp": MLP}
+NETS = {"unet": UNet, "resnet": ResNet, "dit": DiT, "mlp": MLP}
 
 
 def denoiser(
@@ -74,7 +74,8 @@ def load_net(name: str) -> nn.Module:
     path = f"weights/{name}.safetensors"
     weights = {k: v.float() for k, v in artifacts.load(path).items()}
     recorded = artifacts.manifest()[path]["parameters"]
-    net = KINDS[recorded.get("kind", "unet")](**recorded["net"])
+    kind = recorded.get("kind", "unet").partition("_")[0]  # "unet_plain" is a U-Net
+    net = NETS[kind](**recorded["net"])
     net = load_weights(net, weights).requires_grad_(False).eval()
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
 
@@ -83,8 +84,9 @@ def load_denoiser(
     name: str, schedule: Schedule, clip: bool = False
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     """The denoiser of a net that the book ships, by what it predicts: `load_net`."""
+    net = load_net(name)
     recorded = artifacts.manifest()[f"weights/{name}.safetensors"]["parameters"]
-    return denoiser(load_net(name), schedule, clip, recorded.get("predicts", "eps"))
+    return denoiser(net, schedule, clip, recorded.get("predicts", "eps"))
 
 
 def parameters(net: nn.Module) -> int:

@@ -7,7 +7,7 @@ training set (`masks.Levels`); no net is asked.
 import torch
 from masks import CONVENTIONS, DRAWS, SIDES, SMOOTHING, masked, per_batch
 from tqdm import tqdm
-from train_locality import short
+from watched import short
 
 from helpers.corrected import (
     Blend,
