@@ -10,7 +10,7 @@ from test_codec import digits, gaussian_codec, image_bound
 
 from helpers import bitsback
 from helpers.bitsback import Stack
-from helpers.codec import HEADER
+from helpers.envelope import HEADER
 
 DEPOSIT = np.random.default_rng(0).bytes(200)
 
@@ -79,7 +79,7 @@ def test_parts_are_draws_of_q(small):
 
 
 def test_a_short_deposit(small):
-    with pytest.raises(ValueError, match="deposit is too short"):
+    with pytest.raises(ValueError, match="deposit too short"):
         bitsback.send(small, digits(2)[:1], DEPOSIT[:20])
 
 

@@ -10,37 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from helpers import bound, candidates, data, rangecoder
-from helpers.codec import HEADER, Codec, decode, receive, send
-from helpers.schedules import from_beta
+from helpers import bound, candidates, data, rangecoder, rates
+from helpers.codec import Codec, decode, receive, send
+from helpers.envelope import HEADER
+from helpers.schedules import from_sigma
 from helpers.wiener import Wiener
-
-CORNER = 4  # the middle 4 x 4 pixels of the digits: quick
-
-
-def ladder(sigma):
-    """The schedule with these noise levels, rising."""
-    sigma = torch.as_tensor(sigma, dtype=torch.float64)
-    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), 1 / (1 + sigma**2)])
-    return from_beta(1 - alpha_bar[1:] / alpha_bar[:-1])
 
 
 def digits(cut=0):
+    """Levels 0 to 16; with cut = 2 the middle 4 x 4 pixels, which are quick."""
     x = data.load("digits")[..., cut : 8 - cut, cut : 8 - cut]
     return ((x + 1) * 8).round().to(torch.uint8)
 
 
-def table(schedule, mmse):
-    """The best variance at each t."""
-    t = torch.arange(2, schedule.T + 1)
-    best = bound.best_variance(schedule, t, mmse[1:])
-    return torch.cat([torch.zeros(1, dtype=torch.float64), mmse[:1], best])
+def exact_error(wiener):
+    """The mean squared error of a pixel at each level."""
+    return lambda sigma: wiener.expected_error(sigma).item() / len(wiener.mu)
 
 
 def gaussian_codec(pixels, sigma, **kwargs):
-    wiener, schedule = Wiener.fit(pixels.double() / 8 - 1), ladder(sigma)
-    mmse = wiener.expected_error(schedule.sigma[1:]) / len(wiener.mu)
-    variance = table(schedule, mmse)
+    wiener, schedule = Wiener.fit(pixels.double() / 8 - 1), from_sigma(sigma)
+    variance = rates.best_variances(schedule, exact_error(wiener))
     return Codec(wiener, schedule, variance, tuple(pixels.shape[1:]), 17, **kwargs)
 
 
@@ -171,6 +161,20 @@ def test_closed_form_of_the_overhead(kappa):
     assert candidates.overhead(kappa) == pytest.approx(exact, abs=0.3)
 
 
+def test_the_price_list_sums_to_one_exactly():
+    for kappa in (0.0, 0.3, 5.0, 40.0):
+        chances = candidates.tail(kappa)
+        assert (chances[0], chances[-1]) == (1, 0)
+        assert candidates.length_starts(kappa)[-1] == 1 << rangecoder.BITS
+
+
+def test_the_search_has_the_depth_that_is_asked_for():
+    case = torch.tensor([0.5, -1.0], dtype=torch.float64), 0.9, 0.4
+    nats = candidates.kl(*case) + 2 * candidates.spread(*case)
+    assert candidates.depth(*case, reach=2.0) == pytest.approx(math.exp(nats))
+    assert candidates.depth(*case, reach=1e9) < math.inf
+
+
 def test_a_name_that_says_nothing_costs_nothing():
     assert candidates.expected_bits(0.0) < 0.02
     assert candidates.search("c", torch.zeros(3), 1.0, 1.0, 9, None) == 1
@@ -258,7 +262,7 @@ def test_the_estimate_sharpens_as_the_bytes_come_in(small, image, stream):
 
 
 def test_decoder_is_that_of_the_bound():
-    schedule = ladder([0.2, 1.0])
+    schedule = from_sigma([0.2, 1.0])
     variance = torch.tensor([0.0, 0.04, 0.9], dtype=torch.float64)
 
     def denoise(x, sigma):

@@ -157,3 +157,17 @@ def test_steps_between_two_noise_levels(name):
     assert times[0] == inside.nonzero().max() and times[-1] == inside.nonzero().min()
     with pytest.raises(ValueError, match="timesteps have sigma in"):
         schedules.between(other, low, high, 1001)
+
+
+def test_noise_levels_make_a_schedule():
+    linear = schedules.linear()
+    again = schedules.from_sigma(linear.sigma[1:])
+    torch.testing.assert_close(again.beta, linear.beta, rtol=1e-9, atol=1e-15)
+    few = schedules.from_sigma([0.1, 2, 30])
+    torch.testing.assert_close(few.sigma, torch.tensor([0, 0.1, 2, 30]).double())
+
+
+@pytest.mark.parametrize("sigma", [[0.0, 1.0], [0.2, 0.2], [1.0, 0.5], [[0.1], [0.2]]])
+def test_noise_levels_must_rise(sigma):
+    with pytest.raises(ValueError, match="must rise from above 0"):
+        schedules.from_sigma(sigma)

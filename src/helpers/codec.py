@@ -10,9 +10,8 @@ and their size is a bargain between time and bits.
 
 What the receiver must compute as the sender did: the numbers of `torch.Generator`, the
 answers of the denoiser, and tables of chances. The same machine and versions are
-assumed, and float64. Elsewhere a last digit may differ: x_t then moves a little, which
-does harm only where it changes a count of the tables. Then the pixels come out wrong,
-and the checksum finds it: no stream becomes a wrong image.
+assumed. Elsewhere x_t may differ in a last digit, which does harm only where it changes
+a count of the tables, and then the checksum fails: no stream becomes a wrong image.
 """
 
 import hashlib
@@ -50,7 +49,7 @@ class Received(NamedTuple):
 
     t: int
     xt: Tensor  # (C, H, W), float64; for t = 0 the pixels, uint8
-    x0_hat: Tensor  # (C, H, W), the estimate from x_t; for t = 0 the image
+    x0_hat: Tensor  # (C, H, W), what x_t tells; for t = 0 the image
     count: int  # bytes of the stream that were looked at, with the header
 
 
@@ -190,8 +189,8 @@ def send(
     chance. ValueError for an image that is not of this codec.
     """
     codec.check(pixels)
-    x0, encoder = codec.unit(pixels)[None], rangecoder.Encoder()
-    chance, words, xt = np.random.default_rng(seed), [], None
+    x0, encoder, words, xt = codec.unit(pixels)[None], rangecoder.Encoder(), [], None
+    chance = np.random.default_rng(seed)
     for t in range(codec.schedule.T, 0, -1):
         before, word = encoder.bits, codec.word(t, xt)
         shift = (codec.aim(t, x0, xt) - word.mean).flatten()
@@ -211,12 +210,12 @@ def send(
 
 
 def _put_pixels(codec, encoder, pixels, x1) -> float:
-    """The last word; answers with -ln p(x_0 | x_1), by the counts of the coder."""
+    """The last word; returns -ln p(x_0 | x_1), by the counts of the coder."""
     nats = 0.0
     for k, starts in zip(pixels.flatten().tolist(), codec.decoder(x1)):
         count = starts[k + 1] - starts[k]
         encoder.put(starts[k], count)
-        nats -= math.log(count / starts[-1])
+        nats += math.log(starts[-1] / count)
     return nats
 
 
@@ -224,12 +223,11 @@ def receive(codec: Codec, stream: bytes) -> Iterator[Received]:
     """Algorithm 4: an estimate after each word, t = T, ..., 1, and the image at t = 0.
 
     The caller may stop at any t. A beginning of the stream gives the first estimates,
-    then a ValueError; so does a stream that was altered, at the latest at t = 0, and a
-    stream of another version or codec before the first estimate. Only the last answer
-    has passed the checksum.
+    then a ValueError; so does an altered stream, at the latest at t = 0; one of another
+    version or codec gives none. Only the last answer has passed the checksum.
     """
-    check, body, total = envelope.unwrap(VERSION, codec.fingerprint, stream)
-    return _words(codec, rangecoder.Decoder(body, total), check)
+    check, *body = envelope.unwrap(VERSION, codec.fingerprint, stream)
+    return _words(codec, rangecoder.Decoder(*body), check)
 
 
 def _words(codec, decoder, check) -> Iterator[Received]:

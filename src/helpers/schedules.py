@@ -92,8 +92,8 @@ def from_sigma(sigma) -> Schedule:
     $\bar\alpha_t = 1 / (1 + \sigma_t^2)$. ValueError unless they rise from above 0.
     """
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
-    ends = torch.cat([sigma.new_zeros(1), sigma])
-    if sigma.ndim != 1 or not bool((ends.diff() > 0).all()):
+    rises = sigma.ndim == 1 and sigma[0] > 0 and bool((sigma.diff() > 0).all())
+    if not rises:
         raise ValueError(f"noise levels must rise from above 0, not {sigma.tolist()}")
     noise = sigma**2
     before = torch.cat([noise.new_zeros(1), noise[:-1]])
