@@ -29,13 +29,19 @@ def stored(tab):
     return json.loads(tab.locator("#codec-data").text_content())
 
 
+READ = """
+c => {
+  const copy = new OffscreenCanvas(c.width, c.height).getContext('2d');
+  copy.drawImage(c, 0, 0);
+  return [...copy.getImageData(0, 0, c.width, c.height).data].filter(
+    (_, i) => i % 4 === 0);
+}
+"""
+
+
 def pixels(tab, place):
     """The red values of a canvas, as the eye sees them."""
-    canvas = tab.locator(".explorer canvas").nth(place)
-    return canvas.evaluate(
-        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
-        ".filter((_, i) => i % 4 === 0)"
-    )
+    return tab.locator(".explorer canvas").nth(place).evaluate(READ)
 
 
 def test_frames_are_those_of_real_digits(visit):

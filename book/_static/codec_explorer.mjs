@@ -26,7 +26,7 @@ function build(host) {
     const named = state.count === 0 ? "No word yet"
       : state.count > data.T ? "Named: the image" : `Named: x at t = ${frame.t}`;
     view.show(parts.seen, data.side, named, frame.seen);
-    view.show(parts.guess, data.side, "The receiver's guess", frame.guess);
+    view.show(parts.guess, data.side, "The guess", frame.guess);
     view.show(parts.original, data.side, "What was sent", frames.at(-1).guess);
     parts.curve.replaceChildren(
       view.curve(ui.widthOf(parts.curve), data, frames, state.count));
