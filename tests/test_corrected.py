@@ -187,6 +187,8 @@ def test_the_blend_is_the_weighted_mean_at_each_level():
     torch.testing.assert_close(blend(X, 1.0), middle)
     sigma = torch.tensor([0.5, 1.0, 1.0, 0.5])
     torch.testing.assert_close(blend(X, sigma)[1:3], middle[1:3])
+    alone = Blend(WIENER, None, 0.0)  # what has no weight is not asked
+    assert torch.equal(alone(X, 1.0), WIENER(X, 1.0))
 
 
 def test_interpolated_is_linear_in_the_logarithm():
