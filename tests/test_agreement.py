@@ -244,6 +244,19 @@ def test_the_benchmark_is_as_documented(table):
     assert (net < filter_).all()  # the net knows the clean images
 
 
+def test_the_whole_set_has_the_same_numbers_for_fewer_models(script, table):
+    noise = gaussian_noise(torch.Generator().manual_seed(0))
+    nets, clean = {"net": Wiener.fit(DIGITS)}, DIGITS[60:66]
+    rest = (script.fitted(DIGITS[:60]), nets, 0.05, (4, 30, 3), noise, False, True)
+    found = script.everything(DIGITS[:60], clean, *rest)
+    found = json.loads(artifacts.encode("table.json", found))["net"]
+    assert set(found["main"]) == {"wiener", "masked", "corrected", "blend"}
+    assert "sweeps" not in found and "local_score_net" not in found["chosen"]
+    for name, row in found["main"].items():
+        assert row.pop("seconds") > 0
+        assert row == table["main"][name]
+
+
 def test_the_likeliest_model_wins_the_benchmark(table):
     """The filter of 60 digits is nearest to that of 70."""
     ends = {k: row["trajectory"]["r2"][-1][0] for k, row in table["main"].items()}

@@ -3,6 +3,7 @@
     python workflow/scripts/agreement.py cifar10 unet dit
     python workflow/scripts/agreement.py celeba32 unet --images 300 --samples 4
     python workflow/scripts/agreement.py cifar10 ddpm --without-sweeps
+    python workflow/scripts/agreement.py cifar10 unet --whole
 
 The nets are those of train_locality.py, of seed 0, and their images those that they
 were trained on; `ddpm` is the U-Net of train_unet.py, which predicts eps, at full size.
@@ -12,7 +13,8 @@ the same noises. The analytic denoisers know the first N training images of the 
 and all of them by mean and covariance. What is free in them is chosen by the error on
 clean images that are in no training set, except for `local_score_net`. Writes
 data/results/agreement_NAME_NET.json for each net; the closed forms walk once for all
-nets.
+nets. With --whole the filter, the masked denoiser and what is made of both know all
+training images, and nothing else is compared: agreement_NAME_NET_whole.json.
 
 An interval is [mean, low, high] over the samples, 95 %, four digits. A list [steps] has
 one entry for each of `t`, falling; the last one is the sample. R^2 is
@@ -208,9 +210,20 @@ def calibrated(images, net, starts):
     return calibrate(lambda k: local(some, k), net, stand.noisy(), LEVELS, sides)
 
 
+def counts(images, sizes):
+    """How many of what, and where along the walk."""
+    samples, few_images, few = sizes
+    found = {"N": len(images), "few_N": len(images[:few_images])}
+    found |= {"patches_N": len(images[:PATCHES]), "samples": samples, "few": few}
+    found |= {"D": images[0].numel(), "side": images.shape[2]}
+    return found | {"t": TIMES, "sigma": LEVELS}
+
+
 @torch.no_grad()
-def everything(images, clean, wiener, nets, threshold, sizes, noise, sweeps=True):
-    """All tables, by net."""
+def everything(
+    images, clean, wiener, nets, threshold, sizes, noise, sweeps=True, whole=False
+):
+    """All tables, by net; `whole`: of the masked denoiser and its relatives alone."""
     samples, few_images, few = sizes
     like, some = clean[:1], images[:few_images]
     xT = sampling.start(samples, like.shape[1:], noise, like)
@@ -218,37 +231,31 @@ def everything(images, clean, wiener, nets, threshold, sizes, noise, sweeps=True
     levels, chosen = Levels(clean[:CLEAN], noise), Chosen(LEVELS)
     variants = Variants(wiener, threshold, chosen)
     variants.choose(some, levels)
-    models = simple_denoisers(images, levels, chosen, noise) | {"wiener": wiener}
-    models |= window_denoisers(images, levels, chosen) | variants.best(images)
-    sides = Scales(LEVELS[::-1], odd_sides(chosen, like)[::-1])
+    models = {"wiener": wiener} | variants.best(images)
+    if not whole:
+        models |= simple_denoisers(images, levels, chosen, noise)
+        models |= window_denoisers(images, levels, chosen)
     rest = {"optimal": Optimal(some), "wiener": wiener} | variants.best(some)
     rest |= variants.others(some)
-    rest["patches"] = EquivariantLocalScore(images[:PATCHES], sides)
-    head = {
-        "N": len(images),
-        "D": like.numel(),
-        "side": like.shape[2],
-        "threshold": threshold,
-        "samples": samples,
-        "few_N": len(some),
-        "few": few,
-        "patches_N": len(images[:PATCHES]),
-        "t": TIMES,
-        "sigma": LEVELS,
-        "wiener_mse": errors(wiener, clean),
-    }
+    if sweeps:
+        sides = Scales(LEVELS[::-1], odd_sides(chosen, like)[::-1])
+        rest["patches"] = EquivariantLocalScore(images[:PATCHES], sides)
+    head = {"threshold": threshold, "wiener_mse": errors(wiener, clean)}
+    head |= counts(images, sizes)
     walks, tables = {}, {}
     for kind, net in nets.items():
-        net_sides = calibrated(images, net, starts)
-        stand = Stand(net, xT, walks)
-        walks.pop("local_score_net", None)  # that of another net
-        known = models | {"local_score_net": local(images, net_sides)}
+        stand, known, own = Stand(net, xT, walks), models, {}
+        if not whole:
+            net_sides = calibrated(images, net, starts)
+            own = {"local_score_net": [net_sides(s) for s in LEVELS]}
+            walks.pop("local_score_net", None)  # that of another net
+            known = models | {"local_score_net": local(images, net_sides)}
         main = stand.all(known, f"{kind}, main")
         tables[kind] = head | {
             "net_mse": errors(net, clean),
             "main": summary(main, stand, ("wiener", "masked"), full=True),
             "samplers": sampler_table(stand, main, models),
-            "chosen": chosen | {"local_score_net": [net_sides(s) for s in LEVELS]},
+            "chosen": chosen | own,
         }
         if sweeps and len(tables) == 1:
             small = Stand(net, xT[:few], {})
@@ -279,17 +286,18 @@ def main():
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--few-images", type=int, default=FEW_IMAGES)
     parser.add_argument("--without-sweeps", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     given = parser.parse_args()
     name, sizes = given.name, (given.samples, given.few_images, FEW)
     arguments = [name, *given.nets, "--images", str(given.images)]
     arguments += ["--samples", str(given.samples)]
     arguments += ["--few-images", str(given.few_images)]
     arguments += ["--without-sweeps"] * given.without_sweeps
-    parameters = {
-        "images": given.images,
-        "samples": given.samples,
-        "few_images": given.few_images,
-    }
+    if given.whole:
+        arguments = [name, *given.nets, "--whole"]
+    parameters = {"few_images": given.few_images, "samples": given.samples}
+    if not given.whole:
+        parameters["images"] = given.images
     labels = {kind: label(name, kind) for kind in given.nets}
     full = image_side(labels.values()) == SIDE.get(name, 32)
     with Experiment(
@@ -298,12 +306,14 @@ def main():
         noise = gaussian_noise(torch.Generator().manual_seed(SEED))
         nets = {k: networks.load_denoiser(v, SCHEDULE) for k, v in labels.items()}
         images, clean = split(name, "cuda" if full else "cpu")
-        wiener, known = fitted(images), images[: given.images]
-        threshold = THRESHOLD[name]
-        rest = (threshold, sizes, noise, not given.without_sweeps)
+        wiener = fitted(images)
+        known = images if given.whole else images[: given.images]
+        sweeps = not (given.whole or given.without_sweeps)
+        rest = (THRESHOLD[name], sizes, noise, sweeps, given.whole)
         tables = everything(known, clean, wiener, nets, *rest)
+        end = "_whole" * given.whole
         for kind, table in tables.items():
-            run.save(f"results/agreement_{name}_{kind}.json", table)
+            run.save(f"results/agreement_{name}_{kind}{end}.json", table)
 
 
 if __name__ == "__main__":
