@@ -76,13 +76,18 @@ class Visit:
         self.tab.on("console", self.hear)
         self.tab.on("pageerror", lambda e: self.trouble.append(f"error {e}"))
         self.tab.on("response", self.answer)
-        self.tab.on("requestfailed", lambda r: self.trouble.append(f"failed {r.url}"))
+        self.tab.on("requestfailed", self.fail)
 
     def only_local(self, route):
         if route.request.url.startswith((self.base, "data:", "blob:")):
             return route.continue_()
         self.trouble.append(f"outside {route.request.url}")
         return route.abort()
+
+    def fail(self, request):
+        """What was still on its way when the page was left has not failed."""
+        if request.failure != "net::ERR_ABORTED":
+            self.trouble.append(f"failed {request.url}")
 
     def hear(self, message):
         if message.type in ("error", "warning") and not message.text.startswith(NOISE):
