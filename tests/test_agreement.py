@@ -251,7 +251,8 @@ def test_the_whole_set_has_the_same_numbers_for_fewer_models(script, table):
     found = script.everything(DIGITS[:60], clean, *rest)
     found = json.loads(artifacts.encode("table.json", found))["net"]
     assert set(found["main"]) == {"wiener", "masked", "corrected", "blend"}
-    assert "sweeps" not in found and "local_score_net" not in found["chosen"]
+    assert "sweeps" not in found
+    assert set(found["chosen"]) == {"error", "blend", "corrected"}
     for name, row in found["main"].items():
         assert row.pop("seconds") > 0
         assert row == table["main"][name]
@@ -286,6 +287,21 @@ def test_sides_rise_with_the_noise(script):
 
     found, errors = sys.modules["candidates"].rising(levels, family, (3, 5, 7, 9, 11))
     assert found == want and errors == [0.0] * 10
+
+
+def test_a_remembered_denoiser_is_asked_once(script):
+    """Twice the same images at the same level; never for other images or levels."""
+    asked = []
+
+    def slow(x, sigma):
+        asked.append(float(sigma))
+        return x * sigma
+
+    denoise = sys.modules["candidates"].Remembered(slow)
+    a, b = DIGITS[:2], DIGITS[2:4]
+    for x, sigma in ((a, 1.0), (b, 1.0), (a, torch.tensor(1.0)), (a, 2.0), (b, 1.0)):
+        assert torch.equal(denoise(x, sigma), x * sigma)
+    assert asked == [1, 1, 2]
 
 
 def test_numbers_have_four_digits(script):

@@ -32,7 +32,8 @@ one entry for each of `t`, falling; the last one is the sample. R^2 is
       batch_K                                   softmax in batches of K, then the mean;
         the first K makes as many batches as the released code has on CIFAR-10
       threshold_TAU                             other thresholds
-      tuned, tempered, weighted, corrected, blend   with the numbers of `chosen`
+      tuned, tempered, weighted, corrected, blend   with the numbers of `chosen`, where
+        the first three are only if there are sweeps
       patches                                   ELS, from patches_N images
       trajectory      both on their own walks
       along_model     the net asked along the walk of the model, as in the released code
@@ -43,7 +44,8 @@ one entry for each of `t`, falling; the last one is the sample. R^2 is
         minus_masked, minus_wiener  [steps] intervals, difference of R^2 by sample; the
           latter in `main` only
       clamped         interval, R^2 of the samples, both cut to [-1, 1]
-      seconds         for all of it
+      seconds         for all of it; a blend takes over what the masked denoiser has
+        already answered
     samplers: none (no clipping), answer (each answer clipped, the noise follows from
       it); r2 of the samples by denoiser, intervals
     chosen            [steps] numbers by denoiser; `error`: mse on the clean images
@@ -219,6 +221,14 @@ def counts(images, sizes):
     return found | {"t": TIMES, "sigma": LEVELS}
 
 
+def many(variants, images, some, sides):
+    """What the sweeps compare; `some` of the images, and sides for ELS."""
+    wiener = variants.wiener
+    rest = {"optimal": Optimal(some), "wiener": wiener} | variants.best(some)
+    patches = EquivariantLocalScore(images[:PATCHES], Scales(LEVELS[::-1], sides[::-1]))
+    return rest | variants.others(some) | {"patches": patches}
+
+
 @torch.no_grad()
 def everything(
     images, clean, wiener, nets, threshold, sizes, noise, sweeps=True, whole=False
@@ -230,16 +240,11 @@ def everything(
     starts = sampling.start(STARTS, like.shape[1:], noise, like)
     levels, chosen = Levels(clean[:CLEAN], noise), Chosen(LEVELS)
     variants = Variants(wiener, threshold, chosen)
-    variants.choose(some, levels)
+    variants.choose(some, levels, others=sweeps)
     models = {"wiener": wiener} | variants.best(images)
     if not whole:
         models |= simple_denoisers(images, levels, chosen, noise)
         models |= window_denoisers(images, levels, chosen)
-    rest = {"optimal": Optimal(some), "wiener": wiener} | variants.best(some)
-    rest |= variants.others(some)
-    if sweeps:
-        sides = Scales(LEVELS[::-1], odd_sides(chosen, like)[::-1])
-        rest["patches"] = EquivariantLocalScore(images[:PATCHES], sides)
     head = {"threshold": threshold, "wiener_mse": errors(wiener, clean)}
     head |= counts(images, sizes)
     walks, tables = {}, {}
@@ -259,6 +264,7 @@ def everything(
         }
         if sweeps and len(tables) == 1:
             small = Stand(net, xT[:few], {})
+            rest = many(variants, images, some, odd_sides(chosen, like))
             varied = small.all(rest, f"{kind}, sweeps")
             tables[kind]["sweeps"] = summary(varied, small, ("masked",), full=False)
     return tables

@@ -136,6 +136,21 @@ def simple_denoisers(images, levels, chosen, noise):
     }
 
 
+class Remembered:
+    """A slow denoiser that is asked only once about the same noisy images."""
+
+    def __init__(self, denoise):
+        self.denoise, self.seen = denoise, {}
+
+    def __call__(self, x, sigma):
+        pairs = self.seen.setdefault(float(sigma), [])
+        for y, answer in pairs:
+            if torch.equal(x, y):
+                return answer
+        pairs.append((x, self.denoise(x, sigma)))
+        return pairs[-1][1]
+
+
 class Variants:
     """The masked denoiser and its variants, for any number of training images."""
 
@@ -152,8 +167,8 @@ class Variants:
     def weights(self, power):
         return lambda s: gain_steps(self.wiener, s, power=power)
 
-    def choose(self, images, levels):
-        """By the error on clean images; the net is not asked."""
+    def choose(self, images, levels, others=True):
+        """By the error on clean images; the net is not asked. `others`: of all."""
         take, wiener = self.chosen.take, self.wiener
         exact = levels.answers(self.masked(images))
         linear = levels.answers(wiener)
@@ -171,17 +186,19 @@ class Variants:
             "weighted": (lambda p: Weighted(images, self.weights(p)), POWERS),
             "tuned": (lambda f: self.masked(images, f), (1, *FACTORS)),
         }
-        for name, (family, values) in families.items():
+        for name in families if others else ["corrected"]:
+            family, values = families[name]
             self.found[name] = take(name, best(levels, family, values))
 
     def best(self, images):
         """Those that the main table has too."""
+        masked = Remembered(self.masked(images))
         return {
-            "masked": self.masked(images),
+            "masked": masked,
             "corrected": Corrected(
                 images, self.wiener, self.mask, self.found["corrected"]
             ),
-            "blend": Blend(self.wiener, self.masked(images), self.found["blend"]),
+            "blend": Blend(self.wiener, masked, self.found["blend"]),
         }
 
     def others(self, images):
