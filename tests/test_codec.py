@@ -148,11 +148,57 @@ def test_measured_price_of_an_index_is_the_derived_one():
         candidates.put(encoder, K, kappa)
         bits.append(encoder.bits)
         nats.append(candidates.kl(*case))
-        derived.append(candidates.expected_bits(kappa, nats[-1]))
+        law = candidates.exact_tail(*case, 1 << 14)
+        derived.append(candidates.expected_bits(kappa, law))
     error = np.std(np.subtract(bits, derived)) / len(bits) ** 0.5
     assert np.mean(bits) == pytest.approx(np.mean(derived), abs=4 * error)
     assert error < 0.5
     assert np.mean(nats) == pytest.approx(kappa, rel=0.1)
+
+
+def test_the_law_of_an_index_against_draws():
+    """By its definition: rho and its mean from draws of p and of q."""
+    shift, v, u = torch.tensor([0.9, -0.4, 0.3], dtype=torch.float64), 1.2, 0.3
+    rng = np.random.default_rng(0)
+
+    def log_w(x):  # x about the mean of p
+        far = (x - shift.numpy()) ** 2 / u - x**2 / v
+        return 1.5 * math.log(v / u) - far.sum(-1) / 2
+
+    p = np.sort(np.exp(log_w(rng.normal(size=(200_000, 3)) * v**0.5)))
+    e = rng.normal(size=(20_000, 3)) * u**0.5
+    w = np.exp(log_w(shift.numpy() + e))
+    below = np.concatenate([[0], p.cumsum()])
+    count = np.searchsorted(p, w)
+    rho = (w * count - below[count]) / len(p)
+    law = candidates.exact_tail(shift, v, u)
+    for b in range(8):
+        draws = (rho / (1 + rho)) ** (2**b - 1)
+        error = draws.std() / len(w) ** 0.5
+        assert law[b] == pytest.approx(draws.mean(), abs=5 * error + 2e-3), b
+    normal = candidates.tail(candidates.kl(shift, v, u))
+    assert np.abs(normal - law).max() > 0.02  # with three pixels it is another
+
+
+def test_the_law_of_a_search_that_ends_early():
+    case = torch.full((16,), 0.5, dtype=torch.float64), 1.0, 0.4
+    whole = candidates.exact_tail(*case)
+    cut = candidates.exact_tail(*case, depth=5000)  # two chunks
+    assert cut[0] == 1 and cut[14] == 0 < whole[14]
+    assert np.all(np.diff(cut) <= 0)
+    assert np.all(cut <= whole + 1e-12)
+    K = 1 + np.arange(8192)
+    again = (K[:, None] >= 2.0 ** np.arange(14)).mean(0)
+    share = np.interp(13, np.arange(41), whole)
+    assert np.allclose(cut[:14], whole[:14] - share + share * again, atol=1e-3 * share)
+
+
+def test_next_to_p_the_law_is_the_normal_one():
+    shift = torch.full((64,), 1e-3, dtype=torch.float64)
+    for u in (1.0, 1 - 1e-9, 1 - 1e-5):
+        nats = candidates.kl(shift, 1.0, u)
+        found = candidates.exact_tail(shift, 1.0, u)
+        assert found == pytest.approx(candidates.tail(nats), abs=1e-3)
 
 
 @pytest.mark.parametrize("kappa", [3.0, 6.0, 10.0])
@@ -225,10 +271,9 @@ def test_digits_come_back_bit_for_bit_at_the_derived_rate(small):
         assert torch.equal(decode(small, stream), pixels)
         total = sum(word.bits for word in words)
         assert abs(8 * (len(stream) - HEADER.size) - total) < 10  # a luck of some bits
-        pairs = [pair for word in words[:-1] for pair in zip(word.kappa, word.kl)]
-        derived.append(sum(candidates.expected_bits(*pair) for pair in pairs))
+        derived.append(sum(sum(word.price) for word in words))
         price.append(total - words[-1].bits)
-        walk.append(sum(actual for _, actual in pairs) / ln2)
+        walk.append(sum(sum(word.kl) for word in words[:-1]) / ln2)
         bounds.append(image_bound(small, pixels))
         spent.append(words[-1].bits - words[-1].kl[0] / ln2)
     error = np.std(np.subtract(price, derived)) / len(images) ** 0.5

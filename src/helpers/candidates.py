@@ -14,9 +14,9 @@ $A\, w(z_i) < T_i < A\, w(z_K)$, a Poisson number of mean $A \rho$.
 
 Here q and p are Gaussians with the means m + shift and m and the variances u < v. Then
 ln w is about normal, with the mean $\kappa$ = KL and the variance $2 \kappa$ under q,
-$- \kappa$ and $2 \kappa$ under p. This law of K is the price list of the index: the
-number of its binary digits is coded with it, the digits as they are. So for
-$\kappa$ above 2 nats or so an index costs
+$- \kappa$ and $2 \kappa$ under p. The law of K that follows (`tail`) is the price list
+of the index: the number of its binary digits is coded with it, the digits as they are.
+(`exact_tail` is the law of K itself.) So for $\kappa$ above 2 nats or so an index costs
 
 $$\frac{\kappa}{\ln 2}
   + \tfrac12 \log_2 \big[2 \pi e\, (2 \kappa + \tfrac{\pi^2}{6})\big]
@@ -32,7 +32,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.special import ndtr
+from scipy.special import chndtr, ndtr
 from torch import Tensor
 
 from helpers import rangecoder
@@ -42,6 +42,7 @@ CHUNK = 4096  # candidates drawn at a time
 LENGTHS = 40  # K has at most 40 binary digits
 NODES, MASS = np.polynomial.hermite_e.hermegauss(64)
 MASS = MASS / MASS.sum()
+NEARLY = 1e3  # c longer than this: ln w is as good as normal
 
 
 def draw(name: str, chunk: int, n: int) -> Tensor:
@@ -114,17 +115,62 @@ def search(
 
 
 def tail(kappa: float) -> np.ndarray:
-    r"""$P(K \ge 2^b)$ for b = 0, ..., LENGTHS, when ln w has the law of this KL."""
+    r"""$P(K \ge 2^b)$ for b = 0, ..., LENGTHS, if ln w has the normal law of this KL.
+
+    What a receiver can know, who is told $\kappa$ and no more.
+    """
     kappa = max(kappa, 1e-12)
     s = math.sqrt(2 * kappa)
     log_w = kappa + s * NODES
+    over, under = ndtr((log_w + kappa) / s), ndtr((log_w - kappa) / s)
+    return _tail(log_w, over, under, MASS)
+
+
+def exact_tail(
+    shift: Tensor, v: float, u: float, depth: float = math.inf
+) -> np.ndarray:
+    r"""$P(K \ge 2^b)$ for b = 0, ..., LENGTHS, for this q, which the sender knows.
+
+    With $c = \sqrt v\, shift / (v - u)$
+
+    $$\ln w(z) = \tfrac n2 \ln \tfrac vu + \frac{|shift|^2}{2 (v - u)}
+      - \frac{v - u}{2 u}\, |z - c|^2,$$
+
+    and the square is non-central $\chi^2_n$: under p of non-centrality $|c|^2$, under q
+    u / v times one of $\frac uv |c|^2$. Where a `search` of this depth would have gone
+    on, its index is taken to be any one, all equally likely. For q next to p, `tail`.
+    """
+    n, square, gap = len(shift), shift.square().sum().item(), v - u
+    if not gap * NEARLY > math.sqrt(v * square):
+        return tail(kl(shift, v, u))
+    apart, nc = v * square / gap**2, u * square / gap**2
+    edges = n + nc + math.sqrt(2 * (n + 2 * nc)) * np.linspace(-8, 10, 242)
+    edges = np.maximum(edges, 0)
+    R, mass = (edges[1:] + edges[:-1]) / 2, np.diff(chndtr(edges, n, nc))
+    log_w = n / 2 * math.log(v / u) + square / (2 * gap) - gap / (2 * v) * R
+    over, under = 1 - chndtr(R * u / v, n, apart), 1 - chndtr(R, n, nc)
+    whole = _tail(log_w, over, under, mass / mass.sum())
+    return _cut(whole, CHUNK * math.ceil(min(depth, 2.0**LENGTHS) / CHUNK))
+
+
+def _tail(log_w, over, under, mass) -> np.ndarray:
+    r"""The law of K from ln w(z_K) with these masses, and the chances that p (`over`)
+    and q (`under`) give to the candidates of a smaller w.
+    """
     w = np.exp(np.minimum(log_w, 600))
-    rho = w * ndtr((log_w + kappa) / s) - ndtr((log_w - kappa) / s)
-    rho = np.maximum(rho, 1e-300)
+    rho = np.maximum(w * over - under, 1e-300)
     j = 2.0 ** np.arange(LENGTHS + 1)[:, None] - 1
-    chances = np.exp(-j * np.log1p(1 / rho)) @ MASS
+    chances = np.exp(-j * np.log1p(1 / rho)) @ mass
     chances[0], chances[-1] = 1, 0  # exactly
     return chances
+
+
+def _cut(whole: np.ndarray, most: int) -> np.ndarray:
+    """The law of an index that is drawn once more, evenly, where it is above `most`."""
+    b = np.arange(LENGTHS + 1)
+    later = np.interp(math.log2(most), b, whole)
+    evenly = np.maximum(0, 1 - (2.0**b - 1) / most)
+    return np.where(evenly > 0, np.maximum(whole - later, 0) + later * evenly, 0)
 
 
 @lru_cache(maxsize=4096)
@@ -146,14 +192,14 @@ def get(decoder: Decoder, kappa: float) -> int:
     return (1 << b) + decoder.get_number(b)
 
 
-def expected_bits(kappa: float, actual: float | None = None) -> float:
-    """Price of an index by the law of K; `kappa` is what the receiver expects in nats.
+def expected_bits(kappa: float, chances: np.ndarray | None = None) -> float:
+    """Mean price of an index, by the price list for `kappa` nats.
 
-    `actual` is the KL that it turns out to be, `kappa` unless given.
+    `chances` is the law of K, that of `exact_tail` or, unless given, of `tail(kappa)`.
     """
     starts = np.diff(length_starts(kappa)) / (1 << rangecoder.BITS)
-    chances = -np.diff(tail(kappa if actual is None else actual))
-    return float(chances @ (np.arange(LENGTHS) - np.log2(starts)))
+    found = -np.diff(tail(kappa) if chances is None else chances)
+    return float(found @ (np.arange(LENGTHS) - np.log2(starts)))
 
 
 def overhead(kappa: float) -> float:

@@ -41,6 +41,7 @@ class Sent(NamedTuple):
     kappa: list[float]  # nats that the receiver expects, of each block
     kl: list[float]  # KL(q || p) in nats, of each block; for t = 0 -ln p(x_0 | x_1)
     index: list[int]  # the name K of each block
+    price: list[float]  # bits that such a name costs on average, by its exact law
     bits: float  # what was spent
 
 
@@ -194,17 +195,19 @@ def send(
     for t in range(codec.schedule.T, 0, -1):
         before, word = encoder.bits, codec.word(t, xt)
         shift = (codec.aim(t, x0, xt) - word.mean).flatten()
-        kappa, kl, K = [word.kappa(n) for n in word.sizes()], [], []
+        kappa, kl, K, price = [word.kappa(n) for n in word.sizes()], [], [], []
         for b, block in enumerate(word.blocks):
             case = shift[block], word.v, word.u
             kl.append(candidates.kl(*case))
             depth = min(limit, candidates.depth(*case, reach))
             K.append(candidates.search(codec.name(word, b), *case, depth, chance))
             candidates.put(encoder, K[-1], kappa[b])
+            law = candidates.exact_tail(*case, depth)
+            price.append(candidates.expected_bits(kappa[b], law))
         xt = codec.say(word, K)
-        words.append(Sent(t, kappa, kl, K, encoder.bits - before))
+        words.append(Sent(t, kappa, kl, K, price, encoder.bits - before))
     before, nats = encoder.bits, _put_pixels(codec, encoder, pixels, xt)
-    words.append(Sent(0, [], [nats], [], encoder.bits - before))
+    words.append(Sent(0, [], [nats], [], [], encoder.bits - before))
     content, body = pixels.contiguous().numpy().tobytes(), encoder.finish()
     return envelope.wrap(VERSION, codec.fingerprint, content, body), words
 
