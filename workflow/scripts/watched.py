@@ -37,7 +37,7 @@ NETS = {
     },
 }
 PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
-KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "mlp")
+KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "dit_long", "mlp")
 LONGER = 4  # times as many steps for "_long"
 
 
@@ -60,11 +60,12 @@ def unet(image_size, in_channels, attend, **config):
 def build(kind, shape, device):
     """A net with first weights from torch's seed."""
     config = {"image_size": shape[-1], "in_channels": shape[0]}
-    config |= NETS[device][kind.split("_")[0]]
-    if kind.startswith("unet"):
+    family = kind.split("_")[0]
+    config |= NETS[device][family]
+    if family == "unet":
         net = unet(**config, attend=kind != "unet_plain")
     else:
-        net = {"resnet": ResNet, "dit": DiT, "mlp": MLP}[kind](**config)
+        net = {"resnet": ResNet, "dit": DiT, "mlp": MLP}[family](**config)
     return net.to(memory_format=torch.channels_last)  # faster on a CPU
 
 
