@@ -78,7 +78,7 @@ def test_words_arrive_one_by_one(visit):
 def test_another_image(visit):
     seen, tab = opened(visit)
     images = stored(tab)["images"]
-    tab.get_by_label("Image").select_option("3")
+    tab.locator(".explorer").get_by_label("Image").select_option("3")
     assert pixels(tab, 2) == images[3]["frames"][-1]["guess"]
     assert f"{images[3]['frames'][5]['bits']:.0f} of" in tab.locator("dl").inner_text()
     assert seen.trouble == []

@@ -3,8 +3,9 @@
     python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1 [--ship]
 
 Nets (also `unet_long` and `dit_long`), sizes, recipe, noise levels and held-out images
-are those of train_locality.py, to which the run of strength 0 of an edit is the nearest. All runs of an edit see the same
-images with the same noise in the same order, so that only the strength differs.
+are those of train_locality.py, to which the run of strength 0 of an edit is the
+nearest. All runs of an edit see the same images with the same noise in the same order,
+so that only the strength differs.
 
     w_cifar10          a W of pixels moves by s a, a uniform of variance 1; the contrast
                        given up for it is that of the largest strength, at all of them
