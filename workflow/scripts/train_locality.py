@@ -5,9 +5,9 @@
 On a CPU the images are small: 16 x 16, or 14 x 14 for Fashion-MNIST, each pixel the
 mean of four. With a GPU they have their full size, and nets and recipe are larger. All
 nets predict v, and those of a set see the same images with the same noise in the same
-order; `unet_long` and `dit_long` have four times the steps. Dead leaves and toy faces
-are drawn at the size that is trained on. Killed and started again, a run goes on from
-the checkpoint in data/cache/.
+order; `unet_long` is the U-Net with four times the steps. Dead leaves and toy faces are
+drawn at the size that is trained on. Killed and started again, a run goes on from the
+checkpoint in data/cache/.
 
 The fields are those of channel 0 of four pixels, averaged over noised held-out images
 (`fields.average`), of the denoiser behind the averaged weights, next to the rows of the

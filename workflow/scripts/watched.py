@@ -37,7 +37,7 @@ NETS = {
     },
 }
 PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
-KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "dit_long", "mlp")
+KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "mlp")
 LONGER = 4  # times as many steps for "_long"
 
 
