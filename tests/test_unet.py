@@ -1,5 +1,6 @@
-"""The U-Net: as large as DDPM's, the same function as a peer's."""
+"""The U-Net: as large as DDPM's, the same function as a peer's; its ablations."""
 
+import hashlib
 import re
 
 import pytest
@@ -70,6 +71,98 @@ def test_attention_is_nowhere_or_in_the_middle_at_least():
     ]
     assert counts[:2] == [0, 1]
     assert counts[2] > 1
+
+
+def names_and_shapes(net):
+    listed = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
+
+
+def test_the_net_is_the_one_of_before_there_were_options():
+    """Recorded then: weights that are shipped and checkpoints still fit."""
+    with torch.device("meta"):
+        net = UNet()
+    assert names_and_shapes(net) == "ec8d047953716cfa"
+    before = ["image_size", "in_channels", "channels", "multipliers", "blocks"]
+    assert list(net.config) == [*before, "attention", "dropout", "groups", "T"]
+    torch.manual_seed(0)
+    net = UNet(**SMALL["unet"])
+    assert names_and_shapes(net) == "abbf7baf9300bf67"
+    first = sum(p.double().abs().sum().item() for p in net.parameters())
+    assert first == pytest.approx(3313.1447459365336, rel=1e-9)
+    assert net.head.weight[0, 0, 0, 0].item() == pytest.approx(-0.009808894246816635)
+    same = UNet(**SMALL["unet"], out_channels=None, skips="concatenated", timed=True)
+    assert same.config == net.config
+
+
+@pytest.mark.parametrize(
+    "change", [{"skips": "none"}, {"skips": "scaled"}, {"timed": False}], ids=str
+)
+def test_an_option_is_in_the_configuration_and_builds_the_net_again(change):
+    net = small("unet", **change)
+    assert net.config.items() >= change.items()
+    again = UNet(**net.config).double().eval()
+    again.load_state_dict(net.state_dict())
+    x = randn(2, 3, 8, 8)
+    assert torch.equal(again(x, 7), net(x, 7))
+
+
+def test_without_skips_the_decoder_sees_only_what_comes_from_below():
+    net, x = small("unet", skips="none"), randn(1, 3, 8, 8)
+    maps, emb = net.encode(x, 7)
+    zeros = [torch.zeros_like(m) for m in maps[:-1]]
+    assert torch.equal(net.decode([*zeros, maps[-1]], emb), net(x, 7))
+    whole, stored = small("unet"), [8, 8, 8, 16]  # head, block, half the size, block
+    stages, lost = [(16, 16), (16, 16), (8, 16), (8, 8)], 0  # channels out, from below
+    for (C_out, C_in), skip in zip(stages, stored[::-1]):
+        shortcut = C_out * skip + (C_out * C_in + C_out) * (C_in == C_out)
+        lost += 9 * C_out * skip + 2 * skip + shortcut
+    fewer = sum(p.numel() for p in whole.parameters()) - lost
+    assert sum(p.numel() for p in net.parameters()) == fewer
+
+
+def test_a_scaled_skip_is_the_stored_map_times_its_number():
+    whole, net, x = small("unet"), small("unet", skips="scaled"), randn(2, 3, 8, 8)
+    weights = whole.state_dict()
+    assert set(net.state_dict()) - set(weights) == {"scales"}
+    assert torch.equal(UNet(**SMALL["unet"], skips="scaled").scales, torch.ones(4))
+    factors = torch.tensor([1.0, 0.0, -2.0, 0.5]).double()
+    net.load_state_dict({**weights, "scales": factors})
+    maps, emb = whole.encode(x, 7)
+    scaled = [f * m for f, m in zip(factors, maps)]
+    h = maps[-1]  # the middle is no skip
+    for stage in whole.middle:
+        h = stage(h, emb)
+    for level in whole.up:
+        for stage in level.stages:
+            h = stage(torch.cat([h, scaled.pop()], dim=1), emb)
+        h = h if level.resize is None else level.resize(h)
+    torch.testing.assert_close(net(x, 7), whole.tail(h))
+    net.load_state_dict({**weights, "scales": torch.ones(4)})
+    assert torch.equal(net(x, 7), whole(x, 7))
+
+
+def test_a_net_that_is_not_told_t_answers_alike_at_all_t():
+    net, x = small("unet", timed=False), randn(2, 3, 8, 8)
+    assert torch.equal(net(x, 1), net(x, torch.tensor([3.5, 1000.0])))
+    assert net.encode(x, 1)[1] is None
+    assert not any("time" in name for name in net.state_dict())
+    whole = small("unet")
+    told = [p.numel() for name, p in whole.named_parameters() if "time" in name]
+    count = sum(p.numel() for p in whole.parameters()) - sum(told)
+    assert sum(p.numel() for p in net.parameters()) == count
+    with pytest.raises(ValueError, match="t must be one number"):
+        net(x, 0)
+
+
+def test_more_output_channels_than_input_channels():
+    net, x = small("unet", out_channels=6), randn(2, 3, 8, 8)
+    assert net(x, 7).shape == (2, 6, 8, 8) and net.config["out_channels"] == 6
+
+
+def test_skips_are_one_of_three():
+    with pytest.raises(ValueError, match="concatenated, scaled, none, not 'half'"):
+        small("unet", skips="half")
 
 
 # ours -> the name in diffusers 0.42

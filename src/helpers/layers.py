@@ -51,20 +51,22 @@ class ResBlock(nn.Module):
     r"""Two convolutions around a short cut, with the time added in between.
 
     $h + conv(drop(silu(norm(conv(silu(norm(h))) + W\, silu(emb)))))$; the short cut is
-    a 1 x 1 convolution where the number of channels changes.
+    a 1 x 1 convolution where the number of channels changes. With E = 0 the block is
+    told no time, `emb` may be None, and the term with W is left out.
     """
 
     def __init__(self, C_in: int, C_out: int, E: int, dropout: float, groups: int):
         super().__init__()
         self.norm1, self.conv1 = norm(C_in, groups), conv(C_in, C_out)
-        self.time = initialised(nn.Linear(E, C_out))
+        self.time = initialised(nn.Linear(E, C_out)) if E else None
         self.norm2, self.conv2 = norm(C_out, groups), conv(C_out, C_out, gain=0)
         self.dropout = nn.Dropout(dropout)
         self.shortcut = conv(C_in, C_out, 1) if C_in != C_out else nn.Identity()
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time(F.silu(emb))[:, :, None, None]
+        if self.time is not None:
+            h = h + self.time(F.silu(emb))[:, :, None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
         return self.shortcut(x) + h
 

@@ -173,6 +173,27 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
     return from_alpha_bar(alpha_bar, T, beta_max)
 
 
+def abrupt(
+    T: int = 1000, decades: float = 5.0, low: float = 0.01, high: float = 100.0
+) -> Schedule:
+    r"""$\log SNR$ falls linearly, but for `decades` decades in one step in the middle.
+
+    $\sigma_t$ rises from `low` to `high`; from t = T / 2 to the next step SNR falls
+    by $10^{decades}$. An example of how not to do it: no step has the noise levels at
+    which an image gets its shape. ValueError unless T is even and at least 4, and the
+    decades are above 0 and leave room for falling elsewhere.
+    """
+    room = 2 * math.log10(high / low) - decades
+    if T < 4 or T % 2 or decades <= 0 or room <= 0:
+        raise ValueError(
+            f"T must be even and at least 4, and decades lie between 0 and"
+            f" {room + decades:.4g}, not {T} and {decades}"
+        )
+    half = _ramp(0, room / 2, T // 2)  # decades of SNR lost since the first step
+    lost = torch.cat([half, half + room / 2 + decades])
+    return from_sigma(low * 10 ** (lost / 2))
+
+
 def chen_sigmoid(
     u: Tensor, start: float = -3.0, end: float = 3.0, tau: float = 1.0
 ) -> Tensor:

@@ -22,6 +22,9 @@ from helpers.layers import (
     timestep_embedding,
 )
 
+SKIPS = ("concatenated", "scaled", "none")
+LATER = ("out_channels", "skips", "timed")  # noted in `config` only if they differ
+
 
 class Stage(nn.Module):
     """A residual block and, where asked for, self-attention."""
@@ -52,8 +55,14 @@ class UNet(nn.Module):
     in the middle, unless this is None.
     groups: of each group normalisation. T: the largest timestep.
 
-    ValueError if `image_size` cannot be halved once for each level after the first, or
-    if `channels` is odd, below 4 or no multiple of `groups`.
+    For ablations. out_channels: of the answer, `in_channels` unless given. skips:
+    "concatenated" are all maps of the encoder; "scaled" each times a learned number
+    (`scales`), at first 1; with "none" the decoder reads only what comes from below,
+    and its blocks have fewer input channels. timed: if not, the net is not told t, and
+    has no weights for it.
+
+    ValueError if `image_size` cannot be halved once for each level after the first, if
+    `channels` is odd, below 4 or no multiple of `groups`, or for other `skips`.
     """
 
     def __init__(
@@ -67,16 +76,28 @@ class UNet(nn.Module):
         dropout: float = 0.1,
         groups: int = 32,
         T: int = 1000,
+        out_channels: int | None = None,
+        skips: str = "concatenated",
+        timed: bool = True,
     ):
         super().__init__()
         names = inspect.signature(UNet).parameters
-        self.config = {name: value for name, value in locals().items() if name in names}
+        given = {name: value for name, value in locals().items() if name in names}
+        self.config = {  # as it was before there were ablations, if it is none
+            name: value
+            for name, value in given.items()
+            if name not in LATER or value != names[name].default
+        }
         self.check_config()
-        E, widths = 4 * channels, [channels * m for m in multipliers]
+        E, widths = 4 * channels * timed, [channels * m for m in multipliers]
         sizes = [image_size // 2**level for level in range(len(widths))]
-        self.time = nn.Sequential(
-            initialised(nn.Linear(channels, E)), nn.SiLU(), initialised(nn.Linear(E, E))
-        )
+        self.time = None
+        if timed:
+            wide, out = (
+                initialised(nn.Linear(channels, E)),
+                initialised(nn.Linear(E, E)),
+            )
+            self.time = nn.Sequential(wide, nn.SiLU(), out)
         self.head = conv(in_channels, channels)
 
         def stage(C_in, C_out, attend):
@@ -93,6 +114,9 @@ class UNet(nn.Module):
             lowest = size == sizes[-1]
             self.down.append(Level(stages, None if lowest else Downsample(C)))
             stored += [] if lowest else [C]
+        scaled = skips == "scaled"
+        self.scales = nn.Parameter(torch.ones(len(stored))) if scaled else None
+        stored = [0] * len(stored) if skips == "none" else stored
         attend = attention is not None
         self.middle = nn.ModuleList([stage(C, C, attend), stage(C, C, False)])
         for width, size in zip(widths[::-1], sizes[::-1]):
@@ -102,7 +126,7 @@ class UNet(nn.Module):
                 C = width
             self.up.append(Level(stages, None if size == sizes[0] else Upsample(C)))
         self.tail = nn.Sequential(
-            norm(C, groups), nn.SiLU(), conv(C, in_channels, gain=0)
+            norm(C, groups), nn.SiLU(), conv(C, out_channels or in_channels, gain=0)
         )
 
     def check_config(self) -> None:
@@ -120,6 +144,9 @@ class UNet(nn.Module):
                 "channels must be even, at least 4 and a multiple of groups ="
                 f" {groups}, not {channels}"
             )
+        skips = self.config.get("skips", SKIPS[0])
+        if skips not in SKIPS:
+            raise ValueError(f"skips must be one of {', '.join(SKIPS)}, not {skips!r}")
 
     def check_input(self, xt: Tensor, t: Tensor) -> None:
         """ValueError unless the images and timesteps are those of this net."""
@@ -131,17 +158,16 @@ class UNet(nn.Module):
         if t.shape not in {(), (len(xt),)} or not bool(((t >= 1) & (t <= T)).all()):
             raise ValueError(f"t must be one number, or one per image, in 1, ..., {T}")
 
-    def encode(self, xt: Tensor, t: int | Tensor) -> tuple[list[Tensor], Tensor]:
+    def encode(self, xt: Tensor, t: int | Tensor) -> tuple[list[Tensor], Tensor | None]:
         """The maps that the encoder makes, in order, and the time embedding (B, 4 C).
 
         The net sees t - 1, the count from 0 of the authors' code, so that its weights
-        fit. t may be real: an analytic noise level between two steps.
+        fit. t may be real: an analytic noise level between two steps. The embedding is
+        None if the net is not told t.
         """
         t = torch.as_tensor(t)
         self.check_input(xt, t)
-        t = t.to(xt.device).expand(len(xt))
-        code = timestep_embedding(t - 1, self.config["channels"])
-        emb = self.time(code.to(self.head.weight.dtype))
+        emb = None if self.time is None else self.embedded(t.to(xt.device), len(xt))
         maps = [self.head(xt)]
         for level in self.down:
             for stage in level.stages:
@@ -150,14 +176,28 @@ class UNet(nn.Module):
                 maps.append(level.resize(maps[-1]))
         return maps, emb
 
-    def decode(self, maps: list[Tensor], emb: Tensor) -> Tensor:
+    def embedded(self, t: Tensor, B: int) -> Tensor:
+        """The embedding of t, one number or (B,)."""
+        code = timestep_embedding(t.expand(B) - 1, self.config["channels"])
+        return self.time(code.to(self.head.weight.dtype))
+
+    def joined(self, h: Tensor, maps: list[Tensor]) -> Tensor:
+        """What the next stage of the decoder reads; takes the last map off the list."""
+        skip = maps.pop()
+        if self.config.get("skips") == "none":
+            return h
+        if self.scales is not None:
+            skip = self.scales[len(maps)] * skip
+        return torch.cat([h, skip], dim=1)
+
+    def decode(self, maps: list[Tensor], emb: Tensor | None) -> Tensor:
         r"""$\epsilon_\theta$ (B, C, H, W) from what `encode` returned."""
         maps, h = list(maps), maps[-1]
         for stage in self.middle:
             h = stage(h, emb)
         for level in self.up:
             for stage in level.stages:
-                h = stage(torch.cat([h, maps.pop()], dim=1), emb)
+                h = stage(self.joined(h, maps), emb)
             if level.resize is not None:
                 h = level.resize(h)
         return self.tail(h)
