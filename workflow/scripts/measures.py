@@ -17,7 +17,7 @@ from helpers.classifier import features, load_classifier
 from helpers.forward import gaussian_noise
 
 NAME = "fashion_mnist"
-N = {"cpu": 1000, "cuda": 5000}  # samples, and images to compare them with
+N = {"cpu": 1000, "cuda": 5000}  # samples; they are compared with 5000 images
 BOUND_IMAGES = {"cpu": 100, "cuda": 1000}
 SIGMAS = [0.15, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0]  # inside the range of every schedule
 FORWARD, REPEATS = 100, 11
@@ -29,11 +29,14 @@ def rounded(images):
 
 
 def image_sets(device):
-    """Training and held-out images, and two halves of N to measure samples with."""
+    """Training and held-out images; half of the test images, and N of the others."""
     images, held_out = locality_sets.split(NAME, device)
-    shrink, n = data.load(NAME, "test", 1).shape[-1] // images.shape[-1], N[device]
-    halves = avg_pool2d(data.load(NAME, "test", 2 * n), shrink).split(n)
-    return [rounded(x) for x in (images, held_out, *halves)]
+    test = data.load(NAME, "test")
+    half = len(test) // 2
+    parts = test[:half], test[half : half + N[device]]
+    shrink = test.shape[-1] // images.shape[-1]
+    parts = [avg_pool2d(part, shrink) for part in parts]
+    return [rounded(x) for x in (images, held_out, *parts)]
 
 
 def seeded(seed):
@@ -54,7 +57,7 @@ def large(images):
 
 
 def quality(samples, halves, fabric):
-    """FCD of samples, and of real images, to real images."""
+    """FCD of samples, and of N real images, to half of the test images."""
     eyes = fabric.to_device(load_classifier(EYES[NAME]))
     reference, other = (large(x) for x in halves)
     target = features(eyes, reference)

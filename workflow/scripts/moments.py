@@ -29,8 +29,8 @@ from helpers.wiener import Wiener
 
 SIDE = 32  # of the drawn sets, in grey
 DRAWN = {"dead_leaves": dead_leaves.moments, "toy_faces": toy_faces.moments}
-# Eigenpairs that are kept: 3 MB of each set of photographs, less of cats, of which there
-# are few images, half of those of dead leaves, all of the other sets in grey.
+# Eigenpairs that are kept: 3 MB of each set of photographs, less of cats, of which few
+# images exist, half of those of dead leaves, all of the other sets in grey.
 RANKS = {
     "dead_leaves": 512,
     "toy_faces": 64,

@@ -22,7 +22,7 @@ are sampled by DDIM with DDIM_STEPS of their own schedule, from T to 1.
 
 data/results/ablation_ROW_SEED.json; Interval: [value, low, high], 95 %.
 
-    row, parameters, training_images, held_out, N (samples, and images to compare with)
+    row, parameters, training_images, held_out, N (samples)
     diverged         the first step whose loss or gradient was no finite number, or
                      null; what follows is then measured with the last good weights
     step             [rows], where the next five were noted
@@ -31,8 +31,9 @@ data/results/ablation_ROW_SEED.json; Interval: [value, low, high], 95 %.
     train_seconds    since the last row, without the measurements
     held_out_loss    the same loss, averaged weights, always the same t and noise
     milliseconds     of a forward pass of FORWARD images, median of REPEATS
-    fcd              Interval over the samples; null if one was no finite number
-    floor            Interval, the same distance of N other held-out images
+    fcd              Interval over the samples, distance to half of the test images;
+                     null if one was no finite number
+    floor            Interval, the same distance of N of the other half
     clipped          share of the numbers of the samples that had to be clipped
     scales           [maps], of adaptive_skips
     sigma, mse       of v rows: levels, and Intervals over held-out images of the error

@@ -1,10 +1,9 @@
-"""Train one variant of diffusion on clothes, sample from it, and measure both.
+"""Train one variant of diffusion on clothes, draw samples, and say how good they are.
 
-    python workflow/scripts/train_variants.py latent --seed 1
-    python workflow/scripts/train_variants.py costs
+    python workflow/scripts/train_variants.py latent --seed 1 [--ship]
 
-Fashion-MNIST, 14 x 14 on a CPU, 28 x 28 with a GPU; net and recipe of the U-Net and of
-the DiT are those of watched.py, and the loss is that of v. The rows:
+Fashion-MNIST, 14 x 14 on a CPU, 28 x 28 with a GPU; nets and recipe are those of
+watched.py, the loss is that of v. The rows:
 
     ddpm               the U-Net; DDIM in 5, 10, 20, 50 steps
     ancestral          the same net; ancestral sampling in 250 and 1000 steps
@@ -12,55 +11,61 @@ the DiT are those of watched.py, and the loss is that of v. The rows:
     latent             a third of the updates for an autoencoder that halves the side,
                        the others for the U-Net without its first level, on standardised
                        codes; DDIM, 50
-    consistency        the U-Net of `ddpm` is the teacher of a student that starts from
-                       its weights; one step and two
+    consistency        the net of ddpm is the teacher of a student that starts from its
+                       weights; one step and two
     consistency_equal  the same with a teacher of half as many updates
 
-The training budget is counted in presentations: updates times images an update, over
-all stages. It is 1 for ddpm, dit, latent and consistency_equal, and 1.5 for consistency,
-whose teacher has used 1. An update of a student asks the teacher twice and the target
-once, all without a gradient, so it takes longer.
+The training budget is counted in presentations, updates times images an update, over
+all stages. It is 1 for all but consistency, where it is 1.5: the teacher alone has used
+1. An update of the student asks the teacher twice and the target once, without a
+gradient, and so takes longer.
 
 data/results/variant_ROW_SEED.json has
 
-    row, training_images, side, parameters    of all nets that sampling needs
-    stages, updates, presentations, seconds   [stages]; of processor time on a CPU, of
-                                              the clock on a GPU, of the training alone
-    loss                                      [stages], mean of the last 100 updates
-    samplers, evaluations                     names, and calls of the net for an image
-    N, fcd, half, fcd_half                    FCD of N samples and of the first half of
-                                              them: [value, low, high] or null
-    reference, halves, halves_half            held-out images, and the FCD of as many
-                                              other held-out images
-    latent alone: code, rmse, fcd_decoded     shape; error and FCD of images that were
-                                              encoded and decoded; and noise, the rms
-                                              s of the code in standard deviations
+    row, training_images, side, parameters   parameters of all nets that sampling needs
+    stages                                   names, in order; for each:
+    updates, presentations, loss, seconds    loss: mean of the last 100 updates; seconds
+                                             of the training alone, of processor time on
+                                             a CPU, of the clock on a GPU
+    samplers, evaluations                    names, and calls of the net for an image
+    N, fcd, fcd_half                         FCD [value, low, high] of N samples (or
+                                             null) and of the first half of them
+    reference, halves, halves_half           number of held-out images, and FCD of as
+                                             many others of them
+    code, rmse, fcd_decoded, code_noise      latent only: shape of a code; error and FCD
+                                             of other held-out images, encoded and
+                                             decoded; rms s of a code, standardised
 
-An image of 14 x 14 is shown to the classifier with each pixel four times, the held-out
-images likewise. Ancestral sampling draws half as many samples on a CPU. With --ship
-variant_ROW_SEED.safetensors has up to 8 samples, of the first and the last sampler.
+Intervals are 95 %, over the samples. The classifier sees each pixel of a 14 x 14 image
+four times, for samples and held-out images alike. Ancestral sampling on a CPU draws
+only half as many samples. With --ship variant_ROW_SEED.safetensors has 8 samples of the
+last sampler, or 4 of it and 4 of the first, from the same noise.
 
-data/results/variant_costs.json has what does not depend on weights: evaluations,
-milliseconds an image and as a ratio to DDIM in 50 steps [median, least, most] over
-rounds in which all samplers take turns, and bytes at the peak of what torch allocates
-for sampling one batch, nets included, and for two updates of the training.
-
-Killed and started again, a run goes on from the checkpoints in data/cache/.
+Killed and started again, a run goes on from the checkpoints in data/cache/. No image.
 """
 
 import argparse
-import functools
 import json
 import time
 from typing import NamedTuple
 
 import torch
-from locality_sets import SIDE, split, stored
-from torch import Tensor
+from locality_sets import split, stored
 from torch.nn.functional import avg_pool2d, interpolate
-from torch.profiler import ProfilerActivity, profile
 from train_unet import processes
-from watched import LONG, NETS, PREDICTS, SHORT, build, short
+from variants import (
+    CODE,
+    LEVELS,
+    MIDDLE,
+    NAME,
+    SAMPLERS,
+    STAGES,
+    Job,
+    denoiser,
+    levels,
+    sampler,
+)
+from watched import PREDICTS, short
 
 from helpers import (
     autoencoder,
@@ -76,115 +81,53 @@ from helpers import (
 from helpers.artifacts import Experiment
 from helpers.classifier import features, load_classifier
 from helpers.forward import gaussian_noise
-from helpers.recipe import Recipe, plain_values
-from helpers.unet import UNet
+from helpers.recipe import plain_values
 
-NAME = "fashion_mnist"
 N = {"cpu": 1000, "cuda": 5000}  # samples behind each distance
 BATCH = {"cpu": 100, "cuda": 1000}
-TIMED = {"cpu": 50, "cuda": 1000}  # images of a batch whose time is taken
-ROUNDS = 3
 SHOWN = 8
 EVERY = 250  # updates between checkpoints
-CODE = 2  # channels of a code
-LEVELS = 18  # N of the consistency model
-MIDDLE = 1.0  # level of its second step: signal and noise are about equal
-STUDENT = {"lr": 5e-4, "ema": 0.95}  # ema: the target's, mu in the paper
-STAGES = {  # name and share of the updates, in order
-    "ddpm": {"unet": 1},
-    "ancestral": {"unet": 1},
-    "dit": {"dit": 1},
-    "latent": {"autoencoder": 1 / 3, "codes": 2 / 3},
-    "consistency": {"unet": 1, "student": 1 / 2},
-    "consistency_equal": {"unet": 1 / 2, "student": 1 / 2},
-}
-SAMPLERS = {  # name and evaluations of the net
-    "ddpm": {"ddim_5": 5, "ddim_10": 10, "ddim_20": 20, "ddim_50": 50},
-    "ancestral": {"ancestral_250": 250, "ancestral_1000": 1000},
-    "dit": {"ddim_50": 50},
-    "latent": {"ddim_50": 50},
-    "consistency": {"one": 1, "two": 2},
-    "consistency_equal": {"one": 1, "two": 2},
-}
-
-
-class Job(NamedTuple):
-    """What all stages of a run share."""
-
-    row: str
-    images: Tensor
-    schedule: schedules.Schedule
-    fabric: training.Fabric
-    seed: int
-
-    @property
-    def device(self):
-        return self.fabric.device.type
-
-    def recipe(self, stage):
-        known = SHORT if self.device == "cpu" else LONG
-        known = known | {"steps": round(STAGES[self.row][stage] * known["steps"])}
-        known |= STUDENT if stage == "student" else {}
-        return Recipe(**known, decay="cosine", flips=False, seed=self.seed)
-
-    def fresh(self, stage):
-        """The net of a stage with its first weights."""
-        torch.manual_seed(self.seed)
-        shape = self.images.shape[1:]
-        if stage == "autoencoder":
-            net = autoencoder.Autoencoder(shape[0], CODE)
-        elif stage == "codes":
-            net = without_first_level(shape[-1], self.device)
-        else:
-            net = build("unet" if stage == "student" else stage, shape, self.device)
-        return net.to(memory_format=torch.channels_last)
-
-    def label(self, stage):
-        """The name of a checkpoint; a teacher is the net of the row ddpm."""
-        same = stage == "unet" and STAGES[self.row][stage] == 1
-        return f"variant_{'ddpm' if same else self.row}_{stage}_{self.seed}"
-
-    def noise(self):
-        return gaussian_noise(torch.Generator().manual_seed(self.seed))
-
-
-def without_first_level(side, device):
-    """The U-Net from its second size on: what is left of it for codes of this size."""
-    config = NETS[device]["unet"]
-    first, *rest = config["multipliers"][: 2 if side % 4 else None]
-    first = rest[0]
-    attention, groups = (side // 2,), 4
-    config = config | {"channels": first * config["channels"], "dropout": 0.0}
-    config["multipliers"] = tuple(m // first for m in rest)
-    return UNet(side // 2, CODE, **config, attention=attention, groups=groups)
 
 
 class Trained(NamedTuple):
-    """A net after its stage."""
+    """What a stage leaves."""
 
     net: torch.nn.Module  # averaged
-    row: dict  # updates, presentations, seconds, loss
+    numbers: dict  # updates, presentations, loss, seconds
 
 
-def fit(job, stage, net, images, objective):
-    """Train; `objective` makes the loss from the run, since a student needs the run's
-    average as its target.
-    """
-    recipe, checkpoint = job.recipe(stage), paths.CACHE / f"{job.label(stage)}.ckpt"
+def fit(job, stage, images, teacher=None):
+    """Train the net of a stage."""
+    checkpoint = paths.CACHE / f"{job.label(stage)}.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    run = training.Run(net, images, job.schedule, recipe, job.fabric)
+    run, loss, schedule = begin(job, stage, images, teacher)
     log = Log(checkpoint, job.device)
     if checkpoint.exists():
         run.restore(checkpoint)
-    states = updates(run, images, job.schedule, objective(run), checkpoint, log)
-    for _ in training.with_bar(states, recipe.steps):
+    states = updates(run, images, schedule, loss, checkpoint, log)
+    for _ in training.with_bar(states, run.recipe.steps):
         pass
-    row = {"updates": recipe.steps, "presentations": recipe.steps * recipe.batch}
-    return Trained(run.ema, row | log.numbers())
+    presented = run.recipe.steps * run.recipe.batch
+    numbers = {"updates": run.recipe.steps, "presentations": presented}
+    return Trained(run.ema, numbers | log.numbers())
+
+
+def begin(job, stage, images, teacher=None):
+    """A run before its first update, its loss and the schedule that it draws from."""
+    net, schedule, loss = job.fresh(stage), job.schedule, training.v_loss
+    if stage == "student":
+        net.load_state_dict(teacher.state_dict())
+        schedule = schedules.from_sigma(levels(schedule)[1:])  # the t drawn is n
+    run = training.Run(net, images, schedule, job.recipe(stage), job.fabric)
+    if stage == "autoencoder":
+        loss = code_loss
+    elif stage == "student":  # the target is the average that the run keeps
+        loss = distillation(job, teacher, run.ema)
+    return run, loss, schedule
 
 
 def updates(run, images, schedule, loss, checkpoint, log):
-    """The updates that are left, each yielded; checkpoints along the way."""
+    """The updates that are left, each yielded, with checkpoints along the way."""
     while run.step < run.recipe.steps:
         drawn = training.draw(images, schedule, run.recipe, run.step + 1)
         state = run.update(drawn, schedule, loss)
@@ -196,58 +139,176 @@ def updates(run, images, schedule, loss, checkpoint, log):
 
 
 class Log:
-    """Last losses and the time of a stage, kept next to its checkpoint."""
+    """Last losses and seconds of a stage, kept next to its checkpoint."""
 
     def __init__(self, checkpoint, device):
         self.path = checkpoint.with_suffix(".json")
         kept = checkpoint.exists() and self.path.exists()
         saved = json.loads(self.path.read_text()) if kept else {}
-        self.losses, self.earlier = saved.get("losses", []), saved.get("seconds", 0.0)
+        self.losses, self.seconds = saved.get("losses", []), saved.get("seconds", 0.0)
         self.clock = time.process_time if device == "cpu" else time.perf_counter
-        self.started = self.clock()
+        self.since = self.clock()
 
     def save(self):
-        self.earlier += self.clock() - self.started
-        self.started = self.clock()
-        raw = json.dumps({"losses": self.losses, "seconds": self.earlier}).encode()
+        now = self.clock()
+        self.seconds, self.since = self.seconds + now - self.since, now
+        raw = json.dumps({"losses": self.losses, "seconds": self.seconds}).encode()
         with paths.replacing(self.path, len(raw)) as file:
             file.write(raw)
 
     def numbers(self):
-        return {"seconds": self.earlier, "loss": sum(self.losses) / len(self.losses)}
+        return {"loss": sum(self.losses) / len(self.losses), "seconds": self.seconds}
 
 
-def diffusion(job, stage, images):
-    """A net that predicts v, by its usual loss."""
-    net = job.fresh(stage)
-    return fit(job, stage, net, images, lambda _: training.v_loss)
+def train(job):
+    """The stages of the row, by name, and the codes if it has any."""
+    images, found, latents = job.images, {}, None
+    for stage in STAGES[job.row]:
+        teacher = found["unet"].net if stage == "student" else None
+        found[stage] = fit(job, stage, images, teacher)
+        if stage == "autoencoder":
+            latents = autoencoder.Latents.fit(found[stage].net, images)
+            images = latents.encode(images)
+    return found, latents
 
 
-def first_stage(job):
+def code_loss(net, drawn, _):
+    return autoencoder.loss(net, drawn.x0, drawn.eps)
+
+
+def distillation(job, teacher, average):
+    """The loss of Algorithm 2; the teacher is clipped, as when one samples from it."""
+    denoise, grid = denoiser(job, teacher), levels(job.schedule)
+    target = consistency.consistent(average, job.schedule)
+
     def loss(net, drawn, _):
-        return autoencoder.loss(net, drawn.x0, drawn.eps)
+        f, (x0, n, eps) = consistency.consistent(net, job.schedule), drawn
+        return consistency.distillation_loss(f, target, denoise, x0, n, eps, grid)
 
-    net = job.fresh("autoencoder")
-    return fit(job, "autoencoder", net, job.images, lambda _: loss)
+    return loss
 
 
-def student(job, teacher):
-    """Algorithm 2: one update after the other, with the average of Eq. 8 as target."""
-    denoise, grid = pixel_denoiser(job, teacher), levels(job.schedule)
-    net = job.fresh("student")
-    net.load_state_dict(teacher.state_dict())
-    indices = schedules.from_sigma(grid[1:])  # t of `training.draw` is n
+@torch.no_grad()
+def samples(job, draw, shape, n):
+    """`n` images, on the CPU; the same noise for each sampler of a seed."""
+    noise = gaussian_noise(torch.Generator().manual_seed(job.seed))
+    xT = sampling.start(n, shape, noise, torch.empty(0))
+    parts = xT.split(BATCH[job.device])
+    images = [draw(job.fabric.to_device(x), noise).cpu() for x in parts]
+    return torch.cat(images).clamp(-1, 1)
 
-    def objective(run):
-        target = consistency.consistent(run.ema, job.schedule)
 
-        def loss(net, drawn, _):
-            f = consistency.consistent(net, job.schedule)
-            found = drawn.x0, drawn.t, drawn.eps
-            return consistency.distillation_loss(f, target, denoise, *found, grid)
+def held_out(device):
+    """Two halves of the held-out images: all of one, N of the other."""
+    images = avg_pool2d(data.load(NAME, "test"), 2 if device == "cpu" else 1)
+    half = len(images) // 2
+    return images[:half], images[half : half + N[device]]
 
-        return loss
 
-    return fit(
-        job._replace(schedule=indices), "student", net, job.images, objective_of(job)
-    )
+class Judge:
+    """FCD to half of the held-out images."""
+
+    def __init__(self, job, reference):
+        self.eyes = job.fabric.to_device(load_classifier(NAME))
+        self.half = N[job.device] // 2
+        self.reference = self.look(reference)
+
+    def look(self, images):
+        """Features, of images twice as large if they are of half the size."""
+        scale = 2 if images.shape[-1] < 28 else 1
+        return features(self.eyes, interpolate(images, scale_factor=scale))
+
+    def distance(self, found):
+        def fcd(f):
+            return metrics.frechet_distance(f, self.reference)
+
+        return list(metrics.jackknife(fcd, found))
+
+    def both(self, images):
+        """The distance of all images, if they are N, and that of the first half."""
+        found = self.look(images)
+        whole = self.distance(found) if len(found) > self.half else None
+        return whole, self.distance(found[: self.half])
+
+
+def quality(job, nets, latents, judge):
+    """The lines of the table that depend on samples, and some of these."""
+    net, table = list(nets.values())[-1], {"fcd": [], "fcd_half": []}
+    names, shown = list(SAMPLERS[job.row]), {}
+    shape = job.images.shape[1:] if latents is None else latents.shape
+    few = job.row == "ancestral" and job.device == "cpu"
+    for name in names:
+        draw = sampler(job, name, net, latents)
+        images = samples(job, draw, shape, judge.half if few else N[job.device])
+        for key, value in zip(("fcd", "fcd_half"), judge.both(images)):
+            table[key].append(value)
+        if name in (names[0], names[-1]):
+            shown[name] = images[: SHOWN // len({names[0], names[-1]})]
+    return table, shown
+
+
+def of_code(job, latents, others, judge):
+    """What the autoencoder alone loses."""
+    codes = job.fabric.to_device(others)
+    with torch.no_grad():
+        s = (latents.net.encode(codes).log_variance / 2).exp().cpu() / latents.std
+    decoded = latents.decode(job.fabric.to_device(latents.encode(others))).cpu()
+    table = {"code": list(latents.shape), "code_noise": s.square().mean().sqrt()}
+    table["rmse"] = metrics.mse(decoded, others).mean().sqrt()
+    table["fcd_decoded"] = judge.both(decoded.clamp(-1, 1))[0]
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("row", choices=STAGES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", action="store_true", help="save samples as well")
+    options = parser.parse_args()
+    row, seed = options.row, options.seed
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = processes("bf16-mixed" if device == "cuda" else "32-true")
+    fabric.launch()
+
+    job = Job(row, split(NAME, device)[0], schedules.linear(), fabric, seed)
+    recipes = {stage: vars(job.recipe(stage)) for stage in STAGES[row]}
+    nets = {stage: plain_values(job.fresh(stage).config) for stage in STAGES[row]}
+    settings = {"net": nets, "recipe": recipes, "predicts": PREDICTS, "code": CODE}
+    settings |= {"levels": LEVELS, "middle": MIDDLE, "classifier": NAME}
+    arguments = [row, "--seed", str(seed)] + ["--ship"] * options.ship
+    machine = training.describe(fabric)
+    with Experiment(__file__, seed, stored(NAME), settings, machine, arguments) as run:
+        stages, latents = train(job)
+        if not fabric.is_global_zero:
+            return
+        table, shown = report(job, stages, latents)
+        run.save(f"results/variant_{row}_{seed}.json", short(table))
+        if options.ship:
+            pixels = {k: torch.from_numpy(data.to_pixels(v)) for k, v in shown.items()}
+            pixels = {k: v.permute(0, 3, 1, 2) for k, v in pixels.items()}
+            run.save(f"results/variant_{row}_{seed}.safetensors", pixels, "uint8")
+
+
+def report(job, stages, latents):
+    """All numbers of a run, and the samples to be shown."""
+    nets = {stage: found.net for stage, found in stages.items()}
+    reference, others = held_out(job.device)
+    judge = Judge(job, reference)
+    table = {"row": job.row, "training_images": len(job.images)}
+    table["side"] = job.images.shape[-1]
+    needed = list(nets.values()) if latents is not None else list(nets.values())[-1:]
+    table |= {"parameters": sum(map(networks.parameters, needed))}
+    table["stages"] = list(stages)
+    for key in ("updates", "presentations", "loss", "seconds"):
+        table[key] = [found.numbers[key] for found in stages.values()]
+    table["samplers"] = list(SAMPLERS[job.row])
+    table["evaluations"] = list(SAMPLERS[job.row].values())
+    table |= {"N": N[job.device], "reference": len(reference)}
+    table["halves"], table["halves_half"] = judge.both(others)
+    found, shown = quality(job, nets, latents, judge)
+    table |= found
+    return table | (of_code(job, latents, others, judge) if latents else {}), shown
+
+
+if __name__ == "__main__":
+    main()
