@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import build as launcher
+import execute
 import psutil
 import pytest
 from small_book import (
@@ -105,6 +106,22 @@ def test_a_cell_that_kills_its_kernel(project):
     text = step_report(project, "execute")
     assert f"notebooks/{TWO}.md" in text and "of 3, line" in text
     assert "Kernel died in this cell or the one before" in text
+
+
+def test_a_kernel_that_ends_unnoticed(tmp_path, monkeypatch):
+    """As once seen: an ended kernel that papermill never asked about."""
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(execute, "BUILD", tmp_path)
+    monkeypatch.setattr(execute, "LOST", 0.05)
+    monkeypatch.setattr(os, "_exit", leave)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    with pytest.raises(SystemExit):
+        execute.watch_kernel(TWO)
+    assert child.wait() == 0 and child.pid not in execute.fallen()
+    assert "kernel ended without" in (tmp_path / f"reports/{TWO}.txt").read_text()
 
 
 def test_an_altered_artifact(project):

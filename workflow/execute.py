@@ -7,6 +7,7 @@ itself writes `_build/results/NAME.json`. When a cell fails, a report is left in
 """
 
 import argparse
+import contextlib
 import importlib.metadata as packages
 import json
 import os
@@ -26,6 +27,7 @@ import nbformat
 import psutil
 from chapters import BUILD, ROOT
 
+LOST = 60  # seconds in which papermill notices that a kernel has ended
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -35,6 +37,29 @@ def watch(launcher: int):
         time.sleep(0.5)
     for child in psutil.Process().children(recursive=True):
         child.kill()
+    os._exit(1)
+
+
+def fallen() -> set[int]:
+    """Child processes that have ended and that nobody has waited for."""
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.add(child.pid)
+    return found
+
+
+def watch_kernel(name: str):
+    """Stop this run, with a report, if its kernel has ended and papermill still waits.
+
+    A kernel that ends at its very start can leave papermill waiting for ever.
+    """
+    before = set()
+    while not before & (now := fallen()):
+        before = now
+        time.sleep(LOST)
+    report(name, RuntimeError("the kernel ended without a word; run this again."))
     os._exit(1)
 
 
@@ -151,6 +176,7 @@ def main():
     args = parser.parse_args()
     if launcher := os.environ.get("BOOK_LAUNCHER"):
         threading.Thread(target=watch, args=[int(launcher)], daemon=True).start()
+    threading.Thread(target=watch_kernel, args=[args.name], daemon=True).start()
     warnings.filterwarnings("ignore", module="(papermill|nbformat|nbclient|traitlets)")
     prepare_environment(args.profile)
     try:
