@@ -30,6 +30,11 @@ def test_one_t_is_a_vector_of_it(net):
         assert not torch.allclose(net(x, t), net(x, 40))
 
 
+def test_no_images(net):
+    x = images(net, 2)[:0]
+    assert net(x, torch.tensor([], dtype=torch.long)).shape == x.shape
+
+
 def test_images_do_not_see_each_other(net):
     x, t = images(net, 3), torch.tensor([1, 500, 1000])
     alone = torch.cat([net(x[i : i + 1], int(t[i])) for i in range(3)])

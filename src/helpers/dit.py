@@ -17,7 +17,9 @@ from helpers.unet import UNet
 
 def to_tokens(x: Tensor, patch: int) -> Tensor:
     """The patches of images (B, C, H, W), row by row, flat: (B, N, C patch^2)."""
-    return F.pixel_unshuffle(x, patch).flatten(2).transpose(1, 2)
+    B, C, H, W = x.shape  # F.pixel_unshuffle loses count when B is 0
+    cut = x.reshape(B, C, H // patch, patch, W // patch, patch)
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def to_images(tokens: Tensor, patch: int) -> Tensor:
