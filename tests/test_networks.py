@@ -66,8 +66,8 @@ def test_clip():
     assert torch.equal(denoiser(net, LINEAR, clip=True)(x, 3.0), plain.clamp(-1, 1))
 
 
-def test_a_net_that_predicts_v():
-    """The Wiener filter behind each of the two predictions is the Wiener filter."""
+def test_what_a_net_predicts():
+    """The Wiener filter behind each prediction is the Wiener filter."""
     wiener, x = Wiener.fit(randn(30, 1, 4, 4).tanh()), 3 * randn(4, 1, 4, 4, seed=1)
     sigma = LINEAR.sigma[[3, 100, 500, 999]]
 
@@ -78,11 +78,12 @@ def test_a_net_that_predicts_v():
 
         return predict
 
-    for predicts, convert in (("eps", eps_from_x0), ("v", v_from_x0)):
+    every = {"eps": eps_from_x0, "v": v_from_x0, "x0": lambda x, x0, sigma: x0}
+    for predicts, convert in every.items():
         answer = denoiser(net(convert), LINEAR, predicts=predicts)(x, sigma)
         torch.testing.assert_close(answer, wiener(x, sigma))
-    with pytest.raises(ValueError, match="eps or v, not 'x0'"):
-        denoiser(net(v_from_x0), LINEAR, predicts="x0")
+    with pytest.raises(ValueError, match="eps or v or x0, not 'mu'"):
+        denoiser(net(v_from_x0), LINEAR, predicts="mu")
 
 
 def test_noise_levels_the_net_was_never_trained_for():

@@ -67,7 +67,7 @@ def loss_and_net(script, row, shape=(1, 14, 14)):
 
 
 def test_every_row_is_built_and_changes_what_it_says(script):
-    assert len(script.TABLE_2) == 6 and len(script.ROWS) == 19
+    assert len(script.TABLE_2) == 6 and len(script.ROWS) == 21
     images = script.measures.rounded(fake("x", n=8)[..., ::2, ::2])
     losses, counts, outputs = {}, {}, {}
     for row in script.ROWS:
@@ -79,6 +79,9 @@ def test_every_row_is_built_and_changes_what_it_says(script):
         assert math.isfinite(losses[row])
     noise = drawn.eps.square().mean().item()  # all nets say 0 at first
     assert losses["eps_simple"] == pytest.approx(noise, rel=1e-5)
+    assert losses["answers_eps"] == losses["eps_simple"]
+    clean = drawn.x0.square().mean().item()
+    assert losses["answers_x0"] == pytest.approx(clean, rel=1e-5)
     base = counts.pop("baseline")
     assert counts["eps_simple"] == counts["mu_bound"] == base
     assert counts["adaptive_skips"] - base == 4
@@ -138,6 +141,11 @@ def test_a_row_of_the_u_net_from_start_to_end(script, monkeypatch, tmp_path):
     ).stat().st_size < 3000
     entry = artifacts.manifest()["results/ablation_adaptive_skips_1.json"]
     assert entry["command"] == "python train_ablation.py adaptive_skips --seed 1"
+
+
+def test_a_net_that_answers_with_the_image(script, monkeypatch):
+    table = run(script, monkeypatch, "answers_x0", seed=1)
+    assert table["mse"][1][0] < 10 and "bits" not in table  # as v it would say 100
 
 
 def test_a_run_that_diverges_is_a_result(script, monkeypatch):

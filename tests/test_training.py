@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from helpers import schedules, training
 from helpers.data import load
 from helpers.recipe import Recipe, learning_rate
-from helpers.targets import v_from_x0
-from helpers.training import Diverged, draw, simple_loss, train, v_loss
+from helpers.targets import eps_from_x0, v_from_x0
+from helpers.training import Diverged, draw, simple_loss, train, v_loss, x0_loss
 from helpers.unet import UNet
 
 LINEAR = schedules.linear()
@@ -116,6 +116,22 @@ def test_the_loss_of_v_is_that_of_x0_by_its_weight(t):
 
     weight = 1 / LINEAR.noise_variance[t].item()
     assert v_loss(off, drawn, LINEAR).item() == pytest.approx(weight * c**2, rel=2e-3)
+
+
+@pytest.mark.parametrize("t", [1, 400, 1000])
+def test_the_loss_of_x0_is_that_of_eps_by_its_weight(t):
+    """SNR, for a net that is off by c in x0."""
+    drawn = draw(images(), LINEAR, Recipe(1, batch=8), 1)
+    drawn = drawn._replace(t=torch.full((8,), t))
+    sigma, c = LINEAR.sigma[t].item(), 0.3
+
+    def off(xt, t):
+        return eps_from_x0(xt * (1 + sigma**2) ** 0.5, drawn.x0 + c, sigma)
+
+    found = x0_loss(lambda xt, t: drawn.x0 + c, drawn, LINEAR).item()
+    assert found == pytest.approx(c**2, rel=1e-5)
+    weighted = simple_loss(off, drawn, LINEAR).item() * sigma**2
+    assert weighted == pytest.approx(found, rel=2e-3)
 
 
 # The update

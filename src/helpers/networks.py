@@ -1,7 +1,7 @@
 r"""Trained networks as denoisers, and the weights that the book ships.
 
-A network predicts $\epsilon$, or v, from $(x_t, t)$; `denoiser` puts it behind the one
-signature of this book, `denoise(x, sigma) -> x0_hat`.
+A network predicts $\epsilon$, v or $x_0$ from $(x_t, t)$; `denoiser` puts it behind
+the one signature of this book, `denoise(x, sigma) -> x0_hat`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from helpers.schedules import Schedule
 from helpers.targets import from_sigma, noise_level, timestep, x0_from_eps, x0_from_v
 from helpers.unet import UNet
 
-PREDICTS = {"eps": x0_from_eps, "v": x0_from_v}
+PREDICTS = {"eps": x0_from_eps, "v": x0_from_v, "x0": lambda x, x0, sigma: x0}
 NETS = {"unet": UNet, "resnet": ResNet, "dit": DiT, "mlp": MLP}
 
 
@@ -29,8 +29,9 @@ def denoiser(
 
     t is the real timestep with $\sigma_t = \sigma$. With `clip`, $\hat x_0$ is clipped
     to [-1, 1], as Ho et al. do when they sample. The output of a net that `predicts`
-    "v" goes through `targets.x0_from_v`. ValueError for another prediction, and for a
-    sigma outside $[\sigma_1, \sigma_T]$, where the net was never trained.
+    "v" goes through `targets.x0_from_v`, that for "x0" is the answer. ValueError for
+    another prediction, and for a sigma outside $[\sigma_1, \sigma_T]$, where the net
+    was never trained.
     """
     if predicts not in PREDICTS:
         raise ValueError(f"a net predicts {' or '.join(PREDICTS)}, not {predicts!r}")

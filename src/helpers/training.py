@@ -85,6 +85,15 @@ def v_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
     return (v - net(xt, drawn.t)).square().mean()
 
 
+def x0_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
+    r"""$E \|x_0 - \hat x_0(x_t, t)\|^2$ a pixel, for a net that predicts $x_0$.
+
+    An error of $\epsilon$ counts $\sigma_t^2$ times what it counts in L_simple.
+    """
+    xt = diffuse(drawn.x0, drawn.t.cpu(), schedule, drawn.eps)  # its tables' device
+    return (drawn.x0 - net(xt, drawn.t)).square().mean()
+
+
 def average(ema: nn.Module, net: nn.Module, recipe: Recipe, step: int) -> None:
     """Move the smoothed weights towards the weights of the net.
 

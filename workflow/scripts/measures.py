@@ -69,10 +69,10 @@ def quality(samples, halves, fabric):
 
 
 @torch.no_grad()
-def levels(net, schedule, held_out, fabric):
+def levels(net, schedule, held_out, fabric, predicts="v"):
     """The error of x_0 at fixed noise levels; the same noise for all nets."""
     noise, intervals = gaussian_noise(seeded(2)), []
-    denoise = networks.denoiser(net, schedule, predicts="v")
+    denoise = networks.denoiser(net, schedule, predicts=predicts)
     for sigma in SIGMAS:
         eps = noise(held_out)
         parts = zip(held_out.split(128), eps.split(128))

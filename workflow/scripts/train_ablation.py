@@ -7,17 +7,19 @@ length are those of watched.py ("baseline"), and ROWS says what a run changes. E
 seeds see the same images with the same noise in the same order. All is float32: bf16
 would drown the differences of the means that "mu" has to learn.
 
-Rows with `predicts` (Table 2): eps or mu-tilde; Sigma fixed to beta_t ("large", as in
+Rows with a `loss` (Table 2): eps or mu-tilde; Sigma fixed to beta_t ("large", as in
 the authors' code for CIFAR-10) or learned, diagonal and free; the loss is `bound`, a
 term of L in nats per dimension for t uniform (L / T without L_T), or `simple`, an
 unweighted square error. They are sampled by `objectives.ancestral` with CHAIN of the
-1000 steps and their own Sigma. All other rows predict v with `training.v_loss`; they
-are sampled by DDIM with DDIM_STEPS of their own schedule, from T to 1.
+1000 steps and their own Sigma. All other rows predict v with `training.v_loss` where
+nothing else is said; they are sampled by DDIM with DDIM_STEPS of their own schedule,
+from T to 1.
 
     no_skips         the stored maps are left out, and the channels that read them
     adaptive_skips   a learned number for each stored map, at first 1
     no_time, no_attention, narrow, wide (half, twice the channels), shallow (one
                      resolution), deep (twice the blocks a level)
+    answers_eps, answers_x0   the net predicts eps or x_0, with its unweighted error
     schedule_NAME    `schedules.NAME` for training and sampling; linear is the baseline
 
 data/results/ablation_ROW_SEED.json; Interval: [value, low, high], 95 %.
@@ -36,8 +38,8 @@ data/results/ablation_ROW_SEED.json; Interval: [value, low, high], 95 %.
     floor            Interval, the same distance of N of the other half
     clipped          share of the numbers of the samples that had to be clipped
     scales           [maps], of adaptive_skips
-    sigma, mse       of v rows: levels, and Intervals over held-out images of the error
-                     of x_0; times (1 + sigma^2) / sigma^2 it is that of v
+    sigma, mse       of other rows: levels, and Intervals over held-out images of the
+                     error of x_0; times (1 + sigma^2) / sigma^2 it is that of v
     bits             of Table 2: Interval over BOUND_IMAGES images, bits per dimension
     prior, first, terms    L_T, and the sum of the terms of each part of 1, ..., T that
                      begins with t = first
@@ -93,7 +95,10 @@ UNET = {
     "wide": {"width": 2},
     "shallow": {"net": {"multipliers": (1,)}},
     "deep": {"blocks": 2},
+    "answers_eps": {"predicts": "eps"},
+    "answers_x0": {"predicts": "x0"},
 }
+LOSSES = {"eps": training.simple_loss, "v": training.v_loss, "x0": training.x0_loss}
 OTHERS = ("cosine", "sigmoid", "exponential", "abrupt")
 ROWS = TABLE_2 | UNET | {f"schedule_{name}": {"schedule": name} for name in OTHERS}
 BATCH = {"cpu": 100, "cuda": 1000}
@@ -123,10 +128,10 @@ def reading(row, schedule):
 def loss_of(row, schedule):
     """What the row makes small."""
     if "loss" not in row:
-        return training.v_loss
+        return LOSSES[row.get("predicts", "v")]
     if row["loss"] == "bound":
         return functools.partial(objectives.bound_loss, **reading(row, schedule))
-    return {"eps": training.simple_loss, "mu": objectives.mean_loss}[row["predicts"]]
+    return (LOSSES | {"mu": objectives.mean_loss})[row["predicts"]]
 
 
 def follow(net, images, schedule, recipe, fabric, label, loss, watch):
@@ -167,7 +172,8 @@ def walker(net, row, schedule, noise, kind):
     if "loss" in row:
         how = {"noise": noise, "times": times} | reading(row, schedule)
         return functools.partial(objectives.ancestral, net, schedule=schedule, **how)
-    denoise = networks.denoiser(net, schedule, clip=True, predicts="v")
+    how = {"clip": True, "predicts": row.get("predicts", "v")}
+    denoise = networks.denoiser(net, schedule, **how)
     return lambda x: sampling.last(sampling.ddim(denoise, x, schedule, times)).x0_hat
 
 
@@ -237,7 +243,8 @@ def main():
             some, how = held_out[: BOUND_IMAGES[kind]], reading(row, schedule)
             table |= measures.bits(ema, how, schedule, some, fabric)
         else:
-            table |= measures.levels(ema, schedule, held_out, fabric)
+            predicts = row.get("predicts", "v")
+            table |= measures.levels(ema, schedule, held_out, fabric, predicts)
         run.save(f"results/{label}.json", finite(short(table)))
         if seed == 0:
             shown = samples[:SHOWN].nan_to_num().clamp(-1, 1)
