@@ -2,7 +2,7 @@
 
     python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1 [--ship]
 
-Nets (`_long`: four times the steps), sizes, recipe, noise levels and held-out images
+Nets (`_long`: four times the steps, `_longest`: sixteen times), sizes, recipe, noise levels and held-out images
 are those of train_locality.py, to which the run of strength 0 of an edit is the
 nearest. All runs of an edit see the same images with the same noise in the same order,
 so that only the strength differs.
@@ -90,7 +90,7 @@ STRENGTHS = {
     "whitened_celeba32": (0.0, 0.5, 1.0),
     "shifted_celeba32": (0.0, 0.25, 1.0),
 }
-KINDS = ("unet", "dit", "mlp", "unet_long", "dit_long", "mlp_long")
+KINDS = ("unet", "dit", "mlp", "unet_long", "dit_long", "mlp_long", "dit_longest")
 ROOM = 3**0.5 * STRENGTHS["w_cifar10"][-1]
 LEFT = {"upper": (0.3, 0.25), "middle": (0.5, 0.15), "lower": (0.7, 0.25)}
 FACE = {"eye": EYE["celeba32"], "cheek": (0.62, 0.3)}

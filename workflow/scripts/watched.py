@@ -38,13 +38,13 @@ NETS = {
 }
 PREDICTS = "v"  # at high noise a net that predicts eps would need much longer
 KINDS = ("unet", "unet_plain", "unet_long", "resnet", "dit", "mlp")
-LONGER = 4  # times as many steps for "_long"
+LONGER = {"long": 4, "longest": 16}  # times as many steps, by the last word of a kind
 
 
 def length(kind, device):
     """Steps and all that goes with them."""
     known = SHORT if device == "cpu" else LONG
-    more = LONGER if kind.endswith("_long") else 1
+    more = LONGER.get(kind.rpartition("_")[2], 1)
     return known | {"steps": more * known["steps"]}
 
 
