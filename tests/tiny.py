@@ -21,7 +21,7 @@ FEWER = {
     "IMAGES": 300,
     "TESTS": 20,
 }
-PARTS = ("locality_sets", "watched", "probe")
+PARTS = ("locality_sets", "edited_sets", "watched", "probe")
 
 
 def script(name, folder, root, monkeypatch, **changes):

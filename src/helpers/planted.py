@@ -2,8 +2,8 @@ r"""Editing the statistics: image sets whose change of mean and covariance is kn
 
 Each edit comes in two parts: what is done to the images, and what that does to $\mu$
 and $\Sigma$, in closed form. `Wiener(mu, cov, shape)` of the new moments is then the
-exact prediction for the field of the best linear denoiser: `strength` sums it up at the
-planted places, `strength_error` says how far a filter fitted to N images may be off.
+exact prediction for the field of the best linear denoiser; `helpers.responses` sums
+fields up at the planted places.
 
 Images are (N, C, H, W) in [-1, 1] and stay there: nothing is clipped. Moments are mu
 (n,) and cov (n, n), float64, n = C H W in the order of `x.flatten(1)`.
@@ -148,7 +148,7 @@ def shift_moments(mu: Tensor, cov: Tensor, shape, reach: int) -> Moments:
     \rangle - \mu' \mu'^T$, the mean over all shifts P.
 
     With `reach` the side of the image $\Sigma'$ is exactly circulant: every place of
-    the torus is like any other, and what is left depends on the distance alone.
+    the torus is like any other, and what is left depends on the step between two.
     """
     _check(mu, cov, _size(shape))
     _reach(reach, shape)
@@ -161,79 +161,42 @@ def shift_moments(mu: Tensor, cov: Tensor, shape, reach: int) -> Moments:
     return mean, second.reshape(cov.shape) - mean.outer(mean)
 
 
-def controls(planted: Tensor, pixel: tuple[int, int], gap: int = 1) -> Tensor:
-    """As many places that are not planted, at distances as equal as can be.
+def permutation(side: int, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the places of an image in random order, the others where they were.
 
-    For each planted place (H, W) bool, the nearest in distance to `pixel` that is free:
-    not taken, and more than `gap` rows or columns from all planted places and from the
-    pixel. Bool (H, W). ValueError when there are too few.
+    Place j, row by row, is taken from place `permutation[j]`: (side^2,), int64.
+    ValueError for a share outside [0, 1].
     """
-    window = 2 * gap + 1
-    busy = planted.clone()
-    busy[pixel] = True
-    grown = torch.nn.functional.max_pool2d(busy[None].double(), window, 1, gap)[0] > 0
-    free, taken = (~grown).nonzero(), torch.zeros_like(planted)
-    if len(free) < planted.sum():
-        raise ValueError(
-            f"{int(planted.sum())} planted places leave only {len(free)} for controls"
-        )
-    centre = torch.tensor(pixel)
-    distance = (free - centre).double().norm(dim=1)
-    for place in planted.nonzero():
-        k = (distance - (place - centre).double().norm()).abs().argmin()
-        taken[tuple(free[k])], distance[k] = True, torch.inf
-    return taken
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the moved places is in [0, 1], not {share}")
+    order, n = torch.arange(side**2), round(share * side**2)
+    moved = torch.randperm(len(order), generator=generator)[:n]
+    order[moved] = moved[torch.randperm(n, generator=generator)]
+    return order
 
 
-def strength(fields: Tensor, places: Tensor) -> Tensor:
-    """Sum of a field over its planted places and all channels, mean over the outputs.
+def scramble(x: Tensor, order: Tensor) -> Tensor:
+    r"""$x'_j = x_{order_j}$ in every channel: the same permutation for every image.
 
-    `fields` (..., outputs, C, H, W), `places` bool (outputs, H, W); answer (...).
+    Nothing is lost but the neighbourhood: which places lie side by side.
     """
-    return (fields * places[:, None]).sum(dim=(-3, -2, -1)).mean(dim=-1)
+    if order.sort().values.tolist() != list(range(x[0, 0].numel())):
+        raise ValueError("order must name each place of the images once")
+    return x.flatten(2)[..., order].view_as(x)
 
 
-def planted_energy(fields: Tensor, places: Tensor) -> Tensor:
-    """The share of the energy at the planted places, mean over the outputs, (...)."""
-    energy = fields.square()
-    total = energy.sum(dim=(-3, -2, -1))
-    there = (energy * places[:, None]).sum(dim=(-3, -2, -1))
-    return (there / total).mean(dim=-1)
+def scrambled_moments(mu: Tensor, cov: Tensor, shape, order: Tensor) -> Moments:
+    r"""$\mu' = P \mu$, $\Sigma' = P \Sigma P^T$ with P the permutation `scramble`.
 
-
-def planted_covariance(cov: Tensor, shape, pixels, places: Tensor) -> float:
-    r"""Mean of $\Sigma_{mn}$ over the planted places n (all channels) of each output m.
-
-    `pixels` are (c, i, j), `places` bool (outputs, H, W).
+    Eigenvalues, and with them all gains and errors of the Wiener filter, stay; its rows
+    are permuted.
     """
-    rows = cov.view(*shape, *shape)
-    found = [rows[pixel][:, where].mean() for pixel, where in zip(pixels, places)]
-    return torch.stack(found).mean().item()
+    _check(mu, cov, _size(shape))
 
+    def P(rows):
+        return scramble(rows.view(-1, *shape), order).flatten(1)
 
-def strength_error(
-    wiener: Wiener, images: Tensor, pixels, places: Tensor, sigma: float
-) -> float:
-    r"""Standard error of the `strength` of a Wiener filter fitted to N images.
-
-    $$dS = \sigma^2 R\, d\Sigma\, R, \quad R = (\Sigma + \sigma^2 I)^{-1}: \qquad
-      \frac1{\sqrt N}\, \mathrm{std}_z\, \frac{\sigma^2}{M} \sum_m
-      (e_m^T R z)(v_m^T R z)$$
-
-    to first order in 1 / N, with z the images less their mean, $e_m$ the M outputs and
-    $v_m$ 1 at the planted places of each. `wiener` has the moments of the images.
-    """
-    shape = images.shape[1:]
-    e, v = torch.zeros(2, len(pixels), *shape, dtype=torch.float64)
-    for k, pixel in enumerate(pixels):
-        e[k][pixel] = 1
-    v += places[:, None]
-    Re, Rv = (
-        wiener.apply(lambda lam: 1 / (lam + sigma**2), d.flatten(1)) for d in (e, v)
-    )
-    parts = (part.flatten(1).double() - wiener.mu for part in images.split(4096))
-    products = torch.cat([((z @ Re.T) * (z @ Rv.T)).mean(dim=1) for z in parts])
-    return sigma**2 * products.std().item() / len(images) ** 0.5
+    return P(mu)[0], P(P(cov).T).T
 
 
 def _folded(side):

@@ -2,10 +2,10 @@
 
     python workflow/scripts/train_edited.py w_cifar10 dit 0.12 --seed 1 [--ship]
 
-Nets (`_long`: four times the steps, `_longest`: sixteen times), sizes, recipe, noise levels and held-out images
-are those of train_locality.py, to which the run of strength 0 of an edit is the
-nearest. All runs of an edit see the same images with the same noise in the same order,
-so that only the strength differs.
+Nets (`_long`: four times the steps, `_longest`: sixteen times), sizes, recipe, noise
+levels and held-out images are those of train_locality.py, to which the run of strength
+0 of an edit is the nearest. All runs of an edit see the same images with the same noise
+in the same order, so that only the strength differs.
 
     w_cifar10          a W of pixels moves by s a, a uniform of variance 1; the contrast
                        given up for it is that of the largest strength, at all of them
@@ -13,13 +13,15 @@ so that only the strength differs.
     eyes               toy faces; with probability rho both eyes are alike
     whitened_celeba32  faces whitened by the share w, of contrast as large as fits
     shifted_celeba32   faces moved on the torus, by that share of the side
+    scrambled_cifar10  that share of the places in one random order, the same for all
 
 The planted places of an output (channel 0 of a pixel) are the other pixels of the W;
-the 3 x 3 pixels about the mirror pixel; the other eye. The controls are as many places
-at the same distances that are not planted (`planted.controls`). The strength of a field
-is its sum there, over all channels, mean over the outputs. The Wiener filter is the
-exact one, of the moments of the unedited training images (of the law, for toy faces)
-and the closed form of `helpers.planted`.
+the 3 x 3 pixels about the mirror pixel; the other eye; the places to which the eight
+neighbours of its pixel are moved when all are. The controls are as many places at the
+same distances that are not planted (`responses.controls`). The strength of a field is
+its sum there, over all channels, mean over the outputs. The Wiener filter is the exact
+one, of the moments of the unedited training images (of the law, for toy faces)
+and the closed form of `helpers.planted`: see edited_sets.py.
 
 data/results/edited_EDIT_NET_STRENGTH_SEED.json has lists [sigmas] where nothing else is
 said; Interval: [value, low, high], 95 %.
@@ -50,11 +52,10 @@ Killed and started again, a run goes on from the checkpoint in data/cache/. No i
 """
 
 import argparse
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from locality_sets import EYE, IMAGES, TESTS, split, stored
+from edited_sets import STRENGTHS, edited, seeded
+from locality_sets import stored
 from probe import (
     INPUTS,
     SIGMAS,
@@ -65,149 +66,15 @@ from probe import (
     filter_rows,
     net_rows,
 )
-from torch import Tensor
 from train_unet import held_out_loss, processes
 from watched import PREDICTS, build, denoiser, follow, length, short
 
-from helpers import (
-    data,
-    fields,
-    metrics,
-    networks,
-    planted,
-    schedules,
-    toy_faces,
-    training,
-)
+from helpers import fields, metrics, networks, responses, schedules, training
 from helpers.artifacts import Experiment
 from helpers.recipe import Recipe, plain_values
 from helpers.wiener import Wiener
 
-STRENGTHS = {
-    "w_cifar10": (0.0, 0.04, 0.08, 0.12, 0.16, 0.2),
-    "mirror_cifar10": (0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
-    "eyes": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-    "whitened_celeba32": (0.0, 0.5, 1.0),
-    "shifted_celeba32": (0.0, 0.25, 1.0),
-}
 KINDS = ("unet", "dit", "mlp", "unet_long", "dit_long", "mlp_long", "dit_longest")
-ROOM = 3**0.5 * STRENGTHS["w_cifar10"][-1]
-LEFT = {"upper": (0.3, 0.25), "middle": (0.5, 0.15), "lower": (0.7, 0.25)}
-FACE = {"eye": EYE["celeba32"], "cheek": (0.62, 0.3)}
-MIRROR = 3  # side of the window about the mirror pixel
-
-
-class Edited(NamedTuple):
-    """An edited set with what is planted where."""
-
-    images: Tensor
-    held_out: Tensor
-    wiener: Wiener  # of the exact moments
-    cov: Tensor
-    outputs: dict[str, tuple[int, int]]
-    places: Tensor  # bool (outputs, H, W)
-
-    def controls(self):
-        pairs = zip(self.places, self.outputs.values())
-        return torch.stack([planted.controls(where, place) for where, place in pairs])
-
-
-def edited(edit, strength, device):
-    """The images of an edit, and the exact moments of the training images."""
-    if edit == "eyes":
-        images, held_out, moments = faces(strength, device)
-    else:
-        images, held_out = split(edit.partition("_")[2], device)
-        how = {"w": with_w, "mirror": mirrored, "whitened": whitened}
-        how = (how | {"shifted": shifted})[edit.partition("_")[0]]
-        base = Wiener.fit(images)
-        cov = base.apply(lambda lam: lam, torch.eye(len(base.mu)).double())
-        images, held_out, moments = how(images, held_out, base, cov, strength)
-    wiener = Wiener(*moments, images.shape[1:])
-    return Edited(images, held_out, wiener, moments[1], *where(edit, images, moments))
-
-
-def faces(strength, device):
-    """Toy faces whose eyes agree more or less, and the moments of the law."""
-    side = 16 if device == "cpu" else 32
-    images, held_out = (
-        data.to_unit(
-            toy_faces.sample(
-                n,
-                side,
-                eye_correlation=strength,
-                generator=np.random.default_rng(seed),
-            )
-        )
-        for n, seed in ((IMAGES, 0), (TESTS, 1))
-    )
-    moments = toy_faces.moments(side, eye_correlation=strength)
-    return images, held_out, tuple(map(torch.from_numpy, moments))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def with_w(images, held_out, base, cov, s):
-    pattern = planted.letter_w(images.shape[-1])
-    moments = planted.plant_moments(base.mu, cov, pattern, s, ROOM, images.shape[1])
-    both = [
-        planted.plant(x, pattern, s, planted.amplitudes(len(x), seeded(seed)), ROOM)
-        for x, seed in ((images, 4), (held_out, 5))
-    ]
-    return *both, moments
-
-
-def mirrored(images, held_out, base, cov, g):
-    both = [planted.mirror(x, g) for x in (images, held_out)]
-    return *both, planted.mirror_moments(base.mu, cov, images.shape[1:], g)
-
-
-def whitened(images, held_out, base, _, w):
-    scale = planted.whitening_scale(torch.cat([images, held_out]), base, w)
-    both = [planted.whiten(x, base, w, scale) for x in (images, held_out)]
-    return *both, planted.whitened_moments(base, w, scale)
-
-
-def shifted(images, held_out, base, cov, share):
-    reach = max(1, round(share * images.shape[-1]))
-    both = [
-        planted.shift(x, reach, seeded(seed))
-        for x, seed in ((images, 4), (held_out, 5))
-    ]
-    return *both, planted.shift_moments(base.mu, cov, images.shape[1:], reach)
-
-
-def where(edit, images, moments):
-    """Outputs by name, and the planted places of each, bool (outputs, H, W)."""
-    side = images.shape[-1]
-    if edit == "w_cifar10":
-        names = ("top left", "bottom left", "middle", "bottom right", "top right")
-        outputs = dict(zip(names, planted.corners_w(side)))
-        places = planted.letter_w(side).repeat(len(outputs), 1, 1)
-    elif edit == "eyes":
-        outputs, places = in_the_eye(side, moments[1])
-    else:
-        spots = LEFT if edit == "mirror_cifar10" else FACE
-        outputs = {k: tuple(int(v * side) for v in spot) for k, spot in spots.items()}
-        places = torch.zeros(len(outputs), side, side, dtype=torch.bool)
-        for mask, (i, j) in zip(places, outputs.values()):
-            r, k = MIRROR // 2, side - 1 - j
-            mask[i - r : i + r + 1, k - r : k + r + 1] = True
-    for mask, place in zip(places, outputs.values()):
-        mask[place] = False
-    return outputs, places
-
-
-def in_the_eye(side, cov, n=3):
-    """The pixels of the left eye that vary most; planted is the right eye."""
-    left, right = (torch.from_numpy(eye) for eye in toy_faces.eyes(side))
-    variance = torch.where(left, cov.diagonal().view(side, side), 0).flatten()
-    best = [divmod(int(k), side) for k in variance.topk(n).indices]
-    return {f"eye {k + 1}": place for k, place in enumerate(best)}, right.repeat(
-        n, 1, 1
-    )
 
 
 def probe(found, seed):
@@ -227,7 +94,7 @@ def shapes(field, outputs):
 
 def of_inputs(found, places):
     """The strength at each input, (sigmas, inputs)."""
-    return planted.strength(found.double().transpose(1, 2), places)
+    return responses.strength(found.double().transpose(1, 2), places)
 
 
 def with_intervals(name, values):
@@ -247,22 +114,24 @@ def head(edit, strength, found, asked):
     table["places"] = [int(mask.sum()) for mask in found.places]
     table["contrast"] = found.cov.diagonal().mean().sqrt().item()
     for name, places in (("planted", found.places), ("control", controls)):
-        value = planted.planted_covariance(found.cov, shape, pixels, places)
+        value = responses.covariance(found.cov, shape, pixels, places)
         table[f"{name}_covariance"] = value
     table["distance"] = distances(found.places, found.outputs)
     table["control_distance"] = distances(controls, found.outputs)
-    table["wiener"] = planted.strength(asked.fields, found.places)
-    table["wiener_control"] = planted.strength(asked.fields, controls)
-    table["wiener_energy"] = planted.planted_energy(asked.fields, found.places)
+    table["wiener"] = responses.strength(asked.fields, found.places)
+    table["wiener_control"] = responses.strength(asked.fields, controls)
+    table["wiener_energy"] = responses.energy(asked.fields, found.places)
     table |= {
         f"wiener_{key}": value
         for key, value in shapes(asked.fields, found.outputs).items()
     }
     table["mse_wiener"] = errors(found.wiener, asked, "cpu").mean(dim=1)
     fitted = asked._replace(wiener=Wiener.fit(found.images))
-    table["wiener_fitted"] = planted.strength(filter_rows(fitted), found.places)
+    table["wiener_fitted"] = responses.strength(filter_rows(fitted), found.places)
     table["wiener_error"] = [
-        planted.strength_error(found.wiener, found.images, pixels, found.places, sigma)
+        responses.strength_error(
+            found.wiener, found.images, pixels, found.places, sigma
+        )
         for sigma in SIGMAS
     ]
     return table
@@ -281,7 +150,7 @@ def last_words(denoise, found, asked, device):
     mean = fields.average(rows).mean
     table = with_intervals("strength", of_inputs(rows, found.places))
     table |= with_intervals("control", of_inputs(rows, found.controls()))
-    table["energy"] = planted.planted_energy(mean, found.places)
+    table["energy"] = responses.energy(mean, found.places)
     match = agreement(mean, asked)
     table |= {key: match[key] for key in ("pearson", "r2")}
     table["mse"] = errors(denoise, asked, device).mean(dim=1)
