@@ -92,6 +92,13 @@ def test_altered_or_missing(project, damage, message):
         assert cure in str(error.value)
 
 
+def test_a_table_has_a_line_a_row(project):
+    table = {"a": [[1, 2.5], [-3e-7, 4]], "words": ["[x,  y]", "z"], "none": []}
+    path = saved(project, table)
+    assert artifacts.load(NAME) == table
+    assert "\n  [1, 2.5],\n  [-3e-07, 4]\n" in path.read_text()
+
+
 def test_not_recorded(project):
     path = saved(project)
     path.with_name("other.json").write_text("{}")

@@ -9,6 +9,7 @@ returns it only if its hash is the recorded one. An `Experiment` makes artifacts
 import hashlib
 import json
 import platform
+import re
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from helpers import paths
 from helpers.data import fingerprint, read
 
 LIBRARIES = ("numpy", "torch", "torchvision", "scipy")
+INNER_LIST = re.compile(r"\[\n[^][{}\"]*\]")
 
 
 class ArtifactError(RuntimeError):
@@ -159,10 +161,15 @@ def encode(name: str, content: dict) -> bytes:
     """The bytes of an artifact; ValueError for NaN or for another kind of file."""
     if name.endswith(".json"):
         text = json.dumps(content, indent=1, default=plain, allow_nan=False)
-        return (text + "\n").encode()
+        return (INNER_LIST.sub(one_line, text) + "\n").encode()
     if name.endswith(".safetensors"):
         return safetensors.torch.save({k: v.contiguous() for k, v in content.items()})
     raise ValueError(f"{name} is neither .json nor .safetensors")
+
+
+def one_line(numbers: re.Match) -> str:
+    """A list of numbers without its line breaks, so that a table has a line a row."""
+    return "[" + " ".join(numbers[0][1:-1].split()) + "]"
 
 
 def record(name: str, entry: dict) -> None:
