@@ -23,6 +23,7 @@ THRESHOLD = 0.05
 def script(monkeypatch):
     """The script as a module, with fewer values to try."""
     path = paths.ROOT / "workflow/scripts/masks.py"
+    monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location("masks_script", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -30,7 +31,8 @@ def script(monkeypatch):
     monkeypatch.setattr(module, "SMOOTHING", (0.1, 0.4))
     monkeypatch.setattr(module, "THRESHOLDS", (0.02, THRESHOLD, 0.5))
     monkeypatch.setattr(module, "BATCHES", (8, 40, 1000))
-    monkeypatch.setattr(module, "WALKS", 2)
+    for part in (module, importlib.import_module("levels")):
+        monkeypatch.setattr(part, "WALKS", 2)
     monkeypatch.setattr(module, "bootstrap", partial(bootstrap, draws=20))  # faster
     return module
 

@@ -2,25 +2,15 @@
 
 import sys
 
-import pytest
 import tiny
 import torch
 
 from helpers.wiener import Wiener
 
 
-@pytest.fixture
-def script(tmp_path, root, monkeypatch):
-    return tiny.script("probe", tmp_path, root, monkeypatch)
-
-
-@pytest.fixture
-def sets(script):
-    return sys.modules["locality_sets"]
-
-
-def test_the_filter_measured_as_a_net_agrees_with_itself(script, sets):
-    images, held_out = sets.split("toy_faces", "cpu")
+def test_the_filter_measured_as_a_net_agrees_with_itself(tmp_path, root, monkeypatch):
+    script = tiny.script("probe", tmp_path, root, monkeypatch)
+    images, held_out = sys.modules["locality_sets"].split("toy_faces", "cpu")
     assert images.shape == (300, 1, 16, 16) and len(held_out) == 20
     probe = script.probe("toy_faces", images, held_out, seed=0)
     wiener = Wiener.fit(images)

@@ -16,22 +16,23 @@ FEW = {"ddim_2": 2, "ddim_3": 3}
 @pytest.fixture
 def script(tmp_path, root, monkeypatch):
     """The script in a project of its own, for 6 updates, with images of noise."""
-    fewer = {"N": {"cpu": 80, "cuda": 80}, "EVERY": 1}
-    found = tiny.script("train_variants", tmp_path, root, monkeypatch, **fewer)
-    rows, watched = (importlib.import_module(name) for name in ("variants", "watched"))
+    found = tiny.script("train_variants", tmp_path, root, monkeypatch, EVERY=1)
+    parts = ("variants", "watched", "judge")
+    rows, watched, judge = (importlib.import_module(name) for name in parts)
+    monkeypatch.setattr(judge, "N", {"cpu": 80, "cuda": 80})
     for name in ("NETS", "SHORT", "LONG"):
         monkeypatch.setattr(rows, name, getattr(watched, name))
     few = dict.fromkeys(rows.SAMPLERS, FEW)
     few |= {"ancestral": {"ancestral_2": 2, "ancestral_3": 3}}
     few |= {row: rows.SAMPLERS[row] for row in rows.SAMPLERS if "consist" in row}
-    for module in (found, rows):
+    for module in (found, rows, judge):
         monkeypatch.setattr(module, "SAMPLERS", few)
     torch.manual_seed(0)
     eyes = Classifier(1).eval().requires_grad_(False)
     images = torch.rand(300, 1, 14, 14) * 2 - 1
-    monkeypatch.setattr(found, "load_classifier", lambda _: eyes)
+    monkeypatch.setattr(judge, "load_classifier", lambda _: eyes)
     monkeypatch.setattr(found, "split", lambda *_: (images, images[:20]))
-    monkeypatch.setattr(found, "held_out", lambda _: (images[:200], images[200:280]))
+    monkeypatch.setattr(judge, "held_out", lambda _: (images[:200], images[200:280]))
     monkeypatch.setattr(found, "stored", lambda _: [])
     return found
 
@@ -127,7 +128,7 @@ def test_small_images_are_shown_with_each_pixel_four_times(script, monkeypatch):
     monkeypatch.setattr(Fabric, "to_device", lambda self, x: x, raising=False)
     job = script.Job("ddpm", None, None, Fabric(), 0)
     a, b = torch.rand(90, 1, 14, 14), torch.rand(100, 1, 14, 14)
-    judge = script.Judge(job, b)
+    judge = script.judge.Judge(job, b)
     wide = [x.repeat_interleave(2, 2).repeat_interleave(2, 3) for x in (a, b)]
     by_hand = [features(judge.eyes, x) for x in wide]
     whole, half = judge.both(a)

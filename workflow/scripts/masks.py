@@ -46,31 +46,26 @@ Numbers only.
 """
 
 import argparse
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
 
 import torch
+from levels import WALKS, Levels, moments_filter
 from tqdm import tqdm
 
-from helpers import artifacts, data, networks, sampling, schedules
+from helpers import artifacts, data, networks, sampling
 from helpers.artifacts import Experiment
 from helpers.denoisers import Optimal
 from helpers.forward import gaussian_noise
 from helpers.masked import Masked
 from helpers.masks import CONSTANT, gain_ratio, wiener_mask
-from helpers.metrics import bootstrap, mse, r2_score
+from helpers.metrics import bootstrap, r2_score
 from helpers.scales import calibrate
 from helpers.smoothed import Nearest, Smoothed
-from helpers.streaming import Moments
 from helpers.targets import to_sigma
-from helpers.wiener import Wiener
 from helpers.windows import CropMean, LocalScore
 
 SEED = 0
 SETS = {"mnist": (12_000, 0.005), "cifar10": (10_000, 0.05)}  # N, threshold
 IMAGES = 32
-WALKS = 8
 OTHERS = 8  # images of the training split that are kept for the choice of windows
 THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 BATCHES = (128, 512, 2048)
@@ -83,43 +78,6 @@ CONVENTIONS = {
     "source_row": {"per_row": True},
     "output_row": {"by_output": True, "per_row": True},
 }
-
-
-class Run(NamedTuple):
-    """A denoiser and what it gave."""
-
-    denoise: Callable
-    answers: list[torch.Tensor]  # to the noisy images of each level
-    end: torch.Tensor  # of DDIM
-
-
-class Levels:
-    """Noisy images at the levels of DDIM, and what denoisers make of them."""
-
-    def __init__(self, clean, noise):
-        self.schedule = schedules.linear()
-        self.times = schedules.leading(self.schedule.T, 10)
-        self.sigmas = [self.schedule.sigma[t].item() for t in self.times]
-        self.clean, eps = clean, noise(clean)
-        self.noisy = [clean + s * eps for s in self.sigmas]
-        self.xT = sampling.start(WALKS, clean.shape[1:], noise, clean)
-
-    def answers(self, denoise):
-        """One batch of answers for each level."""
-        return [denoise(x, s) for x, s in zip(self.noisy, self.sigmas)]
-
-    def end(self, denoise):
-        """Samples of DDIM in ten steps."""
-        walk = sampling.ddim(denoise, self.xT, self.schedule, self.times)
-        return sampling.last(walk).x0_hat
-
-    def run(self, denoise):
-        """Both."""
-        return Run(denoise, self.answers(denoise), self.end(denoise))
-
-    def errors(self, answers):
-        """Mean squared error of the answers to the clean images, a row each level."""
-        return torch.stack([mse(a, self.clean) for a in answers])
 
 
 def interval(values):
@@ -135,17 +93,6 @@ def intervals(rows):
 def agreement(answers, reference):
     """R^2 of the answers at each level to those of another denoiser."""
     return intervals(map(r2_score, answers, reference))
-
-
-def moments_filter(images):
-    """The Wiener filter of these images; it computes S once for each noise level."""
-    moments = Moments()
-    for block in images.split(4096):
-        moments.update(block.double())
-    wiener = Wiener(moments.mean, moments.cov(), images.shape[1:])
-    known = cache(wiener.matrix)
-    wiener.matrix = lambda sigma: known(sigma).clone()
-    return wiener
 
 
 def masked(images, wiener, threshold, **convention):
