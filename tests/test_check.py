@@ -100,13 +100,15 @@ def test_results_of_another_profile_do_not_count(one_chapter):
         ("{{ count:, }}", "50,000"),
         ("{{ name }}", "cat"),
         ("{{ list[1]:.1f }}", "2.0"),
+        ("{{ table[1][0]:.1f }}", "3.0"),
         (r"$\frac{{a}}{{b}}$", r"$\frac{{a}}{{b}}$"),
         ("{{ real }}", "(not computed in this build: no set)"),
     ],
 )
 def test_fill(text, expected):
     values = {"half": 0.5, "tiny": 1.25e-7, "count": 50000, "name": "cat"}
-    results = {"values": {**values, "list": [1, 2]}, "skipped": {"real": "no set"}}
+    values |= {"list": [1, 2], "table": [[1, 2], [3, 4]]}
+    results = {"values": values, "skipped": {"real": "no set"}}
     assert weave.fill(text, results, "here") == expected
 
 

@@ -2,7 +2,8 @@
 
 `{{ key }}` or `{{ key:.3g }}` in the text, in captions and in alternative texts (with a
 blank after the braces, unlike LaTeX's) is replaced by that value of the chapter's
-results; `{{ key[2] }}` takes one item of a list. So no number is typed by hand.
+results; `{{ key[2] }}` takes one item of a list, `{{ key[2][0] }}` one of a table. So
+no number is typed by hand.
 """
 
 import json
@@ -14,7 +15,7 @@ import chapters
 import nbformat
 from chapters import BUILD
 
-FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)(?:\[(\d+)\])?(?::([^{}\s]+))?\s*\}\}")
+FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)((?:\[\d+\])*)(?::([^{}\s]+))?\s*\}\}")
 LEFT_OVER = re.compile(r"\{\{\s.{0,40}")
 POWER = re.compile(r"^(-?[\d.]+)e([+-]\d+)$")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -32,7 +33,7 @@ def fill(text, results, where) -> str:
     """Replace every field of a text; an unknown key stops the build."""
 
     def value(match):
-        key, index, spec = match.groups()
+        key, indices, spec = match.groups()
         if key in results.get("skipped", {}):
             return f"(not computed in this build: {results['skipped'][key]})"
         if key not in results["values"]:
@@ -41,7 +42,9 @@ def fill(text, results, where) -> str:
                 f"such key. They have: {', '.join(results['values']) or 'none'}."
             )
         found = results["values"][key]
-        return formatted(found if index is None else found[int(index)], spec)
+        for index in re.findall(r"\d+", indices):
+            found = found[int(index)]
+        return formatted(found, spec)
 
     filled = FIELD.sub(value, text)
     if match := LEFT_OVER.search(filled):
