@@ -98,7 +98,8 @@ def test_results_of_another_profile_do_not_count(one_chapter):
         ("{{ tiny }}", "1.25 × 10⁻⁷"),
         ("{{ tiny:.0e }}", "1 × 10⁻⁷"),
         ("{{ count:, }}", "50,000"),
-        ("{{ name }}", "cat"),
+        ("{{ less:.1f }}", "−0.5"),
+        ("{{ name }}", "cat-9"),
         ("{{ list[1]:.1f }}", "2.0"),
         ("{{ table[1][0]:.1f }}", "3.0"),
         (r"$\frac{{a}}{{b}}$", r"$\frac{{a}}{{b}}$"),
@@ -106,7 +107,13 @@ def test_results_of_another_profile_do_not_count(one_chapter):
     ],
 )
 def test_fill(text, expected):
-    values = {"half": 0.5, "tiny": 1.25e-7, "count": 50000, "name": "cat"}
+    values = {
+        "half": 0.5,
+        "tiny": 1.25e-7,
+        "count": 50000,
+        "name": "cat-9",
+        "less": -0.5,
+    }
     values |= {"list": [1, 2], "table": [[1, 2], [3, 4]]}
     results = {"values": values, "skipped": {"real": "no set"}}
     assert weave.fill(text, results, "here") == expected

@@ -22,11 +22,11 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def formatted(value, spec) -> str:
-    """A value as the reader sees it: 1.2e-05 becomes 1.2 × 10⁻⁵."""
+    """A value as the reader sees it: -1.2e-05 becomes −1.2 × 10⁻⁵."""
     text = format(value, spec or ("" if isinstance(value, str | int) else ".3g"))
     if match := POWER.match(text):
-        return f"{match[1]} × 10{str(int(match[2])).translate(RAISED)}"
-    return text
+        text = f"{match[1]} × 10{str(int(match[2])).translate(RAISED)}"
+    return text if isinstance(value, str) else text.replace("-", "−")
 
 
 def fill(text, results, where) -> str:
