@@ -26,8 +26,8 @@ from helpers.denoisers import NATS, check_noisy
 from helpers.scales import Side, by_side, check_side
 from helpers.streaming import FLOOR, softmax_mean
 
-LOGITS = 2**21  # (window, image) pairs at once, under 100 MB: bounds the memory
-WINDOWS = 2**16  # windows of noisy images at once, likewise
+LOGITS = 2**19  # (window, image) pairs at once: more do not stay in a cache
+WINDOWS = 2**14  # windows of noisy images at once, likewise
 ROUNDING = 2e-3  # nats of a logit that rounding may cost before float64 takes over
 
 
