@@ -1,7 +1,7 @@
 """The analytic denoisers of the benchmark, and the choice of what is free in them.
 
 Numbers are chosen at each noise level by the error on clean images that are in no
-training set (`masks.Levels`); no net is asked.
+training set (`levels.Levels`); no net is asked.
 """
 
 import torch
