@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from helpers import windows
+from helpers import boxes, windows
 from helpers.denoisers import Optimal
 from helpers.scales import Scales
 from helpers.windows import CropMean, LocalScore
@@ -55,6 +55,14 @@ def naive_crop_mean(data, z, sigma, s):
                     total[b][crop] += w * y[crop]
                 count[b][crop] += 1
     return total / count
+
+
+@pytest.fixture(autouse=True, params=["compiled", "tensors"])
+def way(request, monkeypatch):
+    """Each test with the compiled loops and without."""
+    if request.param == "tensors":
+        monkeypatch.setattr(windows, "compiled", lambda x: False)
+    return request.param
 
 
 NAIVE = {LocalScore: naive_local_score, CropMean: naive_crop_mean}
@@ -123,6 +131,7 @@ def test_blocks_and_order_change_nothing(kind, sigma, monkeypatch):
     whole = kind(data, 3)(x, sigma)
     monkeypatch.setattr(windows, "LOGITS", 35 * 2 * 3)  # three images at a time,
     monkeypatch.setattr(windows, "WINDOWS", 35 * 2)  # and two noisy ones
+    monkeypatch.setattr(boxes, "TASK", 17)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     for again in (data, data[order]):
         torch.testing.assert_close(kind(again, 3)(x, sigma), whole)
@@ -162,6 +171,35 @@ def test_float32_loses_nothing(kind, k, sigma, far):
     expected = kind(data.double(), k)(x.double(), sigma)
     error = (kind(data, k)(x, sigma) - expected).norm() / expected.norm()
     assert error < 1e-5
+
+
+@each_class
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threads_change_nothing(kind, dtype):
+    data, x = images(300).to(dtype), images(3, seed=1).to(dtype)
+    threads, answers = torch.get_num_threads(), []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        answers.append(kind(data, 3)(x, 0.3))
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(*answers, rtol=1e-6, atol=1e-7)
+
+
+@each_class
+def test_the_two_ways_agree(kind, monkeypatch):
+    data, x = images(100, H=9, W=6), images(3, H=9, W=6, seed=1)
+    answers = [kind(data, 5)(x, 0.5)]
+    monkeypatch.setattr(windows, "compiled", lambda x: False)
+    torch.testing.assert_close(kind(data, 5)(x, 0.5), *answers, rtol=1e-12, atol=1e-13)
+
+
+@each_class
+def test_images_that_do_not_lie_together(kind):
+    """Transposed, and a slice: views with strides of their own."""
+    data, x = images(40, H=5, W=5), images(4, H=5, W=5, seed=1)
+    views = data.transpose(2, 3)[::2], x.transpose(2, 3)[1:]
+    expected = kind(views[0].contiguous(), 3)(views[1].contiguous(), 0.5)
+    assert torch.equal(kind(views[0], 3)(views[1], 0.5), expected)
 
 
 @each_class

@@ -43,10 +43,10 @@ def add_images(
     top = np.full((B, rows), np.finfo(y.dtype).min, y.dtype)
     mass = np.zeros((B, rows), y.dtype)
     total = np.zeros((B, rows, channels), y.dtype)
-    table = np.zeros((last + 1, LANES), y.dtype)  # the last row: `_turn`
+    table = np.zeros((last + 1, LANES), y.dtype)  # the last row: `turn`
     images = np.empty((n, LANES), y.dtype)
     for start in range(0, K, LANES):
-        _turn(y[start : start + LANES], images, table)
+        turn(y[start : start + LANES], images, table)
         for b in range(B):
             _fill(table, images, x[b], centre, scale, squares)
             if full:
@@ -117,7 +117,7 @@ def _turn_patches(p, v, table, values):
 
 
 @njit(**COMPILED)
-def _turn(y, images, table):
+def turn(y, images, table):
     """Images y (K, n) side by side, (n, LANES). Where none is left the last one stands
     again, and the last row of the table holds a number that takes all weight from it.
     """
@@ -154,7 +154,7 @@ def add_rows(typing, table, entry, first, middle, last, row):
     """table[row] = the rows of the entries from `first` on, minus from `middle` on."""
 
     def build(context, builder, signature, arguments):
-        rows = _Rows(context, builder, table, arguments[0])
+        rows = Rows(context, builder, table, arguments[0])
         begin, turn, end, row = arguments[2:]
         listed = _data(context, builder, entry, arguments[1])
         plus, minus = (rows.sum(listed, *span) for span in ((begin, turn), (turn, end)))
@@ -169,7 +169,7 @@ def combine_rows(typing, table, factors, first, count, row):
     """table[row] = the first `count` rows times the factors from place `first` on."""
 
     def build(context, builder, signature, arguments):
-        rows = _Rows(context, builder, table, arguments[0])
+        rows = Rows(context, builder, table, arguments[0])
         listed = _data(context, builder, factors, arguments[1])
         rows.store(arguments[4], rows.combined(listed, *arguments[2:4]))
         return context.get_dummy_value()
@@ -211,7 +211,7 @@ def least(typing, table, row, more):
     """The least number of table[row] + table[more]."""
 
     def build(context, builder, signature, arguments):
-        rows = _Rows(context, builder, table, arguments[0])
+        rows = Rows(context, builder, table, arguments[0])
         return rows.reduced("fmin", rows.plus(*arguments[1:]))
 
     return table.dtype(table, row, more), build
@@ -222,7 +222,7 @@ def weigh(typing, table, row, more, peak, weights):
     r"""table[weights] = $2^{-peak - table[row] - table[more]}$; their sum."""
 
     def build(context, builder, signature, arguments):
-        rows = _Rows(context, builder, table, arguments[0])
+        rows = Rows(context, builder, table, arguments[0])
         top = builder.fneg(rows.splat(arguments[3]))
         weight = rows.exp2(builder.fsub(top, rows.plus(*arguments[1:3])))
         rows.store(arguments[4], weight)
@@ -250,13 +250,13 @@ def _data(context, builder, kind, value):
 
 def _two(context, builder, signature, arguments):
     return [
-        _Rows(context, builder, kind, value)
+        Rows(context, builder, kind, value)
         for kind, value in zip(signature.args[:2], arguments)
     ]
 
 
 class _Format(NamedTuple):
-    """A kind of floating-point number, for `_Rows.exp2`."""
+    """A kind of floating-point number, for `Rows.exp2`."""
 
     bits: int
     terms: int  # of the series, for |u| <= 1/2
@@ -267,7 +267,7 @@ class _Format(NamedTuple):
 FORMATS = {"float": _Format(32, 8, 127, 23), "double": _Format(64, 14, 1023, 52)}
 
 
-class _Rows:
+class Rows:
     """The rows of an array as vectors, while code for LLVM is written."""
 
     def __init__(self, context, builder, kind, value):

@@ -97,6 +97,12 @@ def patch_sums(q: Tensor, variance: Tensor, blocks: Iterable) -> SoftmaxMean:
     return merged(threaded(sums, blocks))
 
 
+def compiled(x: Tensor) -> bool:
+    """Whether the loops can take these images: on a processor, without a gradient."""
+    fits = x.dtype in (torch.float32, torch.float64)
+    return fits and x.device.type == "cpu" and not x.requires_grad
+
+
 def threaded(work: Callable, parts: Iterable) -> Iterator:
     """`work` of each part, in order, on as many threads as Torch uses."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:

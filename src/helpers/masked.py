@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from helpers.data import check_images
 from helpers.denoisers import check_noisy
-from helpers.loops import softmax_sums
+from helpers.loops import compiled, softmax_sums
 from helpers.masks import check_mask
 from helpers.masksums import MaskSums
 from helpers.streaming import SoftmaxMean
@@ -130,9 +130,7 @@ class Masked:
 
     def _compiled(self, x, sums) -> bool:
         """Whether the compiled loops can do it, which have no gradient."""
-        if sums.dense or x.requires_grad or x.device.type != "cpu":
-            return False
-        return x.dtype in (torch.float32, torch.float64)
+        return not sums.dense and compiled(x)
 
     def _loops(self, x, sigma, sums, order, channels) -> SoftmaxMean:
         squares = sigma < PRODUCTS

@@ -9,10 +9,11 @@ square of the noisy image and of the training images:
 * `CropMean`: each crop inside of the image decides about all of its pixels, and crops
   that overlap are averaged (Niedoba et al. 2025).
 
-All windows at once are two products with banded matrices of 0 and 1, one for the rows
-and one for the columns, so that the time does not depend on the side of the window. A
-sum of squares of differences cancels no digits. What is left of rounding grows with the
-distance over $\sigma^2$; where it could be felt, a block is computed in float64.
+On a processor the loops are compiled (`helpers.boxes`). Elsewhere, and for gradients,
+all windows at once are two products with banded matrices of 0 and 1, one for the rows
+and one for the columns. Either way the time hardly depends on the side of the window,
+and a sum of squares of differences cancels no digits. What is left of rounding grows
+with the distance over $\sigma^2$; where it could be felt, float64 is used.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from helpers.boxes import LOG2E, crop_sums, window_sums
 from helpers.data import check_images
 from helpers.denoisers import NATS, check_noisy
+from helpers.loops import compiled
 from helpers.scales import Side, by_side, check_side
 from helpers.streaming import FLOOR, softmax_mean
 
@@ -133,12 +136,20 @@ class LocalScore:
         r"""The same with this side, whatever `k` was; $\sigma^2$ is float64, (B,)."""
         H, W = self.data.shape[2:]
         k = check_side(k, self._largest())
+        if compiled(x):
+            return exact(self._compiled, x, variance, k)
         bands = band(H, k), band(W, k)
         means = [
             softmax_mean(self._blocks(part, v, blocks, bands))  # (H W, b, C)
             for part, v, blocks in _parts(self.data, x, variance)
         ]
         return torch.cat(means, dim=1).permute(1, 2, 0).reshape(x.shape)
+
+    def _compiled(self, x, variance, k) -> tuple[Tensor, Tensor]:
+        """Answer and peaks."""
+        C = self.data.shape[1]
+        softmax = window_sums(self.data, x, variance, k, k // 2, C)
+        return softmax.mean().permute(1, 2, 0).reshape(x.shape), softmax.top
 
     def _blocks(self, x, variance, blocks, bands) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits (H W, b, n) and values (H W, n, C)."""
@@ -182,9 +193,16 @@ class CropMean:
         H, W = self.data.shape[2:]
         s = self._check(s)
         crops = inside(H, s), inside(W, s)
-        sums = [self._sum(*part, crops) for part in _parts(self.data, x, variance)]
         overlap = torch.outer(*(c.sum(dim=0) for c in crops)).to(x)  # (H, W)
+        if compiled(x):
+            return exact(self._compiled, x, variance, s) / overlap
+        sums = [self._sum(*part, crops) for part in _parts(self.data, x, variance)]
         return torch.cat(sums, dim=2).permute(2, 3, 0, 1) / overlap
+
+    def _compiled(self, x, variance, s) -> tuple[Tensor, Tensor]:
+        """Sums over the crops, and peaks."""
+        softmax = window_sums(self.data, x, variance, s, 0, 0)
+        return crop_sums(self.data, x, variance, s, softmax), softmax.top
 
     def _sum(self, x, variance, blocks, crops) -> Tensor:
         """Posterior means of all crops, summed where they lie, (H, W, b, C)."""
@@ -201,6 +219,18 @@ class CropMean:
             spread = box_sums(weight, *(c.T for c in crops))  # (H, W, b, n)
             total = total + spread @ y.permute(1, 2, 3, 0).to(x)
         return total
+
+
+def exact(work, x, variance, side) -> Tensor:
+    """The answer of `work` in the dtype of x; in float64 for the images of x where
+    rounding could be felt. `work` also gives the peaks of its logits, in bits.
+    """
+    answer, top = work(x, variance, side)
+    reach = NATS - top[..., 0].amin(dim=0) / LOG2E
+    felt = 2 * torch.finfo(x.dtype).eps * reach > ROUNDING
+    if x.dtype == torch.float32 and felt.any():
+        answer[felt] = work(x[felt].double(), variance[felt], side)[0].to(x)
+    return answer
 
 
 def check_set(data: Tensor) -> Tensor:

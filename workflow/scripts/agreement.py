@@ -62,7 +62,6 @@ from candidates import (
     Chosen,
     Variants,
     inside,
-    local,
     odd_sides,
     simple_denoisers,
     window_denoisers,
@@ -78,6 +77,7 @@ from helpers.denoisers import Optimal
 from helpers.forward import gaussian_noise
 from helpers.patches import EquivariantLocalScore
 from helpers.scales import Scales, calibrate
+from helpers.windows import LocalScore
 
 # Those of the released code; dead leaves as CIFAR-10, toy faces as other grey images.
 THRESHOLD = {"cifar10": 0.05, "fashion_mnist": 0.005, "celeba32": 0.02}
@@ -101,7 +101,7 @@ def calibrated(images, net, starts):
     """The sides of LS that go best with a net, on its own walks."""
     stand, some = Stand(net, starts, {}), images[:KNOWN]
     sides = inside(images.shape[2])
-    return calibrate(lambda k: local(some, k), net, stand.noisy(), LEVELS, sides)
+    return calibrate(lambda k: LocalScore(some, k), net, stand.noisy(), LEVELS, sides)
 
 
 def counts(images, sizes):
@@ -146,7 +146,7 @@ def everything(
             net_sides = calibrated(images, net, starts)
             own = {"local_score_net": [net_sides(s) for s in LEVELS]}
             walks.pop("local_score_net", None)  # that of another net
-            known = models | {"local_score_net": local(images, net_sides)}
+            known = models | {"local_score_net": LocalScore(images, net_sides)}
         main = stand.all(known, f"{kind}, main")
         tables[kind] = head | {
             "net_mse": errors(net, clean),

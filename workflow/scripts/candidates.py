@@ -18,12 +18,11 @@ from helpers.corrected import (
     interpolated,
 )
 from helpers.denoisers import Optimal
-from helpers.masked import Masked
-from helpers.masks import wiener_mask, window_mask
+from helpers.masks import wiener_mask
 from helpers.metrics import mse
 from helpers.scales import Scales
 from helpers.smoothed import Nearest, Smoothed
-from helpers.windows import CropMean
+from helpers.windows import CropMean, LocalScore
 
 KNOWN = 2_000  # images where a choice would take long: twice this, or this
 BATCHES = (128, 512, 2048)
@@ -82,14 +81,6 @@ class Chosen(dict):
         return Scales(self.sigmas[::-1], found[0][::-1])
 
 
-def local(images, k):
-    """LS as a masked denoiser, which is faster than `LocalScore` and the same."""
-    shape = images.shape[1:]
-    if callable(k):
-        return Masked(images, lambda s: window_mask(shape, k(s)))
-    return Masked(images, window_mask(shape, k))
-
-
 def crops(images, s):
     """PSPC-Square; one crop that is the whole image is the optimal denoiser."""
     some, whole, H = CropMean(images, s), Optimal(images), images.shape[2]
@@ -106,11 +97,11 @@ def window_denoisers(images, levels, chosen):
     some, H = images[: 2 * KNOWN], images.shape[2]
     whole = 2 * H - 1  # the least window that holds the image from each pixel
     ladder = [*(k for k in SIDES if k < whole), whole]
-    found = rising(levels, lambda k: local(images, k), ladder)
+    found = rising(levels, lambda k: LocalScore(images, k), ladder)
     own = chosen.sides("local_score", found)
     found = rising(levels, lambda s: crops(some, s), [*inside(H), H])
     crop = chosen.take("crop_mean", found)
-    return {"local_score": local(images, own), "crop_mean": crops(images, crop)}
+    return {"local_score": LocalScore(images, own), "crop_mean": crops(images, crop)}
 
 
 def inside(H):

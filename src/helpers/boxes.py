@@ -3,7 +3,8 @@ r"""The softmax of each square window over a training set, in compiled loops.
 A sum over a window of side s is put together from sums over 1, 2, 4, ... neighbours, so
 that a pixel costs about $2 \log_2 s$ additions and nothing is subtracted: squares of
 differences cancel no digits. A core takes 16 images at a time through squares, sums and
-exponentials while all of it is in its own cache, as in `helpers.lanes`.
+exponentials while all of it is in its own cache, as in `helpers.lanes`. Numba compiles
+again when this file changes: who changes the rows of `helpers.lanes` touches it too.
 """
 
 import math
@@ -17,7 +18,6 @@ from torch import Tensor
 from helpers.lanes import COMPILED, LANES, REACH, Rows, dot, least, turn, weigh
 from helpers.loops import PARTS, TASK, merged, threaded
 from helpers.streaming import SoftmaxMean
-
 
 LOG2E = 1 / math.log(2)
 
@@ -163,7 +163,7 @@ def _squares(a, images, x):
 
 @njit(**COMPILED)
 def _boxes(a, b, c, line, total, size, side, pad, factor):
-    """b = sums of a over `side` rows, c = sums of b over `side` columns, times factor."""
+    """b = sums of a over `side` rows, c = factor * sums of b over `side` columns."""
     (H, W), more = size, 2 * pad - side + 1
     for j in range(W):
         _fill_line(line, a, j, W, H, pad)
