@@ -6,6 +6,8 @@ folder that builds.
 
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -46,6 +48,17 @@ def test_only_the_changed_chapter_runs(project):
     good_build(project, f"_build/woven/{ONE}.ipynb", f"_build/woven/{TWO}.ipynb")
     after = runs(project)
     assert after[ONE] > before[ONE] and after[TWO] == before[TWO]
+
+
+def test_a_run_by_hand_of_another_text_is_run_again(project):
+    """Back to the old text, of which Snakemake has a record."""
+    write(project, ONE, code="answer = 6 * 6")
+    executed, script = project / f"_build/executed/{ONE}.ipynb", "workflow/execute.py"
+    subprocess.run([sys.executable, script, ONE], cwd=project, check=True)
+    assert "6 * 6" in executed.read_text()
+    write(project, ONE, code="answer = 7 * 6")
+    good_build(project)
+    assert "7 * 6" in executed.read_text()
 
 
 def test_a_change_of_prose_runs_no_chapter(project):

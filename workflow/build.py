@@ -134,6 +134,20 @@ def prepare(profile):
         os.environ["BOOK_LAUNCHER"] = str(os.getpid())
 
 
+def forget_strangers(profile):
+    """Run a chapter again if what lies in its place was made from another text.
+
+    Snakemake knows only its own runs: one by hand, or a change while a chapter ran,
+    would leave a result that is not that of the text.
+    """
+    for name in chapters.names():
+        path = BUILD / "executed" / f"{name}.json"
+        if path.exists():
+            made_from = json.loads(path.read_text()).get("fingerprint")
+            if made_from != chapters.fingerprint(name, profile):
+                path.unlink()
+
+
 def last_good() -> str:
     if (BUILD / "html" / "index.html").exists():
         return "_build/html is still the last good site."
@@ -177,6 +191,8 @@ def main():
         prepare(args.profile)
         try:
             require_sources(args.profile)
+            if not dry:
+                forget_strangers(args.profile)
             with errors_to(LOG) if not dry else contextlib.nullcontext():
                 code = run_snakemake(args.profile, extra)
         except chapters.BadProject as error:

@@ -107,7 +107,7 @@ def executed(name, suffix):
 
 
 def record(name, profile, seconds, memory) -> dict:
-    """What the status page says about this run."""
+    """What the status page says about this run, and what was run."""
     versions = {p: packages.version(p) for p in ("numpy", "torch", "matplotlib")}
     return {
         "chapter": name,
@@ -180,8 +180,9 @@ def main():
     warnings.filterwarnings("ignore", module="(papermill|nbformat|nbclient|traitlets)")
     prepare_environment(args.profile)
     try:
+        what = {"fingerprint": chapters.fingerprint(args.name, args.profile)}
         seconds, memory = run(args.name, args.profile)
-        finish(args.name, record(args.name, args.profile, seconds, memory))
+        finish(args.name, record(args.name, args.profile, seconds, memory) | what)
     except Exception as error:
         report(args.name, error)
         sys.exit(1)
