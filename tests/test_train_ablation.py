@@ -15,9 +15,8 @@ from helpers.recipe import Recipe
 
 NET = {"unet": {"channels": 8, "multipliers": (1, 2), "blocks": 1}}
 SMALLER = {
-    "N": {"cpu": 40, "cuda": 40},
+    "N": {"cpu": 80, "cuda": 80},
     "BATCH": {"cpu": 40, "cuda": 40},
-    "CHAIN": {"cpu": 4, "cuda": 4},
     "BOUND_IMAGES": {"cpu": 3, "cuda": 3},
     "SIGMAS": [0.15, 10.0],
     "DDIM_STEPS": 3,
@@ -127,6 +126,12 @@ def test_a_row_of_table_2_from_start_to_end(script, monkeypatch):
     assert all(again[key] == table[key] for key in same)
 
 
+def test_a_net_that_answers_with_the_mean_is_sampled(script, monkeypatch):
+    """Its answers stay what they are, whatever it was shown; so do the samples."""
+    table = run(script, monkeypatch, "mu_simple", seed=1)
+    assert table["N"] == 40 and table["fcd"][0] > 0
+
+
 def test_a_row_of_the_u_net_from_start_to_end(script, monkeypatch, tmp_path):
     table = run(script, monkeypatch, "adaptive_skips", seed=1)
     assert not (
@@ -194,7 +199,7 @@ def test_the_images_have_256_levels_and_the_halves_differ(script):
     for x in (images, held_out, reference, other):
         level = (x + 1) * 127.5
         assert (level - level.round()).abs().max() < 1e-4
-    assert (len(reference), len(other)) == (100, 40)  # half of 200, and N
+    assert (len(reference), len(other)) == (100, 80)  # half of 200, and N
     assert not torch.equal(reference, other)
     large = script.measures.large(reference)
     assert large.shape[-1] == 28 and torch.equal(large[..., ::2, 1::2], reference)

@@ -14,7 +14,6 @@ for the noise, `mean_loss` for the mean. Everything behind the net is float64: a
 t = 2 the variances are 5e-5, and the means that are compared differ by less.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,7 +23,6 @@ from helpers.bound import decoder_log_likelihood
 from helpers.forward import (
     diffuse,
     per_image,
-    posterior_coefficients,
     posterior_mean,
     posterior_variance,
 )
@@ -131,42 +129,20 @@ def mean_loss(net: nn.Module, drawn: Draw, schedule: Schedule) -> Tensor:
     return (target - net(xt, drawn.t)).square().mean()
 
 
-def stride(p: Moments, xt: Tensor, t: int, s: int, schedule: Schedule) -> Moments:
-    r"""The step from t to s < t that the step to t - 1 stands for.
-
-    What that step says of x_0, a mean and an error $e^2 = (\Sigma - \tilde\beta_t) /
-    c_t^2$, here kept in [0, 1] (no number in [-1, 1] varies more), is put into
-    $q(x_s | x_t, x_0)$: $v = \tilde\beta_{t \to s} + c_{t \to s}^2 e^2$. So $\beta_t$
-    becomes the variance of $q(x_t | x_s)$ and $\tilde\beta_t$ that of the posterior, as
-    usual; for s = t - 1 nothing changes.
-    """
-    if s == t - 1:
-        return p
-    c, keep = posterior_coefficients(schedule, t, t - 1)
-    error = (p.variance - posterior_variance(schedule, t, t - 1)) / c**2
-    x0_hat = (p.mean - keep * xt.double()) / c
-    c, keep = posterior_coefficients(schedule, t, s)
-    variance = posterior_variance(schedule, t, s) + c**2 * error.clamp(0, 1)
-    return Moments(c * x0_hat + keep * xt.double(), variance)
-
-
 @torch.no_grad()
 def ancestral(
-    net: nn.Module,
-    xT: Tensor,
-    schedule: Schedule,
-    noise: Noise,
-    times: Sequence[int],
-    **row,
+    net: nn.Module, xT: Tensor, schedule: Schedule, noise: Noise, **row
 ) -> Tensor:
     r"""A sample by Algorithm 2 with the row's own $\Sigma$, clipping as Ho et al. do.
 
-    `times` fall from at most T to 1, or past some (`stride`); `noise` as in
-    `sampling.ancestral`. The last mean, at t = times[-1], is the sample.
+    All T steps. A net that predicts $\tilde\mu_t$ knows no longer ones: to read $\hat
+    x_0$ out of its mean is to divide its error by the coefficient of $x_0$, 1e-4 at
+    t = T, and a chain of such steps grows without limit. `noise` as in
+    `sampling.ancestral`. The last mean, at t = 1, is the sample.
     """
     xt, every = xT, torch.empty(len(xT), dtype=torch.long, device=xT.device)
-    for t, s in zip(times, [*times[1:], 0]):
+    for t in range(schedule.T, 0, -1):
         p = reverse(net, xt, every.fill_(t), schedule, clip=True, **row)
-        mean, variance = stride(p, xt, t, s, schedule)
-        xt = mean.to(xT) + (variance.sqrt().to(xT) * noise(xT) if s > 0 else 0)
+        spread = p.variance.sqrt().to(xT)
+        xt = p.mean.to(xT) + (spread * noise(xT) if t > 1 else 0)
     return xt

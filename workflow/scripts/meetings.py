@@ -49,10 +49,11 @@ class Stand:
         if name not in self.walks:
             self.walks[name] = self.walk(denoise)
         steps = self.walks[name]
+        net, model = remembering(self.net, self.net_steps), remembering(denoise, steps)
         scores = (
             trajectory(steps, self.net_steps),
-            single_step(self.net, steps, SCHEDULE, of_net=False),
-            single_step(denoise, self.net_steps, SCHEDULE),
+            single_step(net, steps, SCHEDULE, of_net=False),
+            single_step(model, self.net_steps, SCHEDULE),
         )
         return Meeting(steps, *scores, time.perf_counter() - begun)
 
@@ -63,6 +64,16 @@ class Stand:
     def noisy(self):
         """What the net saw on its walk, at each level."""
         return [to_sigma(s.xt, s.t, SCHEDULE)[0] for s in self.net_steps]
+
+
+def remembering(denoise, steps):
+    """The denoiser with its first answer at hand: all walks begin at the same noise."""
+    begin = to_sigma(steps[0].xt, steps[0].t, SCHEDULE)[0]
+
+    def answer(x, sigma):
+        return steps[0].x0_hat if torch.equal(x, begin) else denoise(x, sigma)
+
+    return answer
 
 
 def intervals(values):
