@@ -45,7 +45,9 @@ def script(tmp_path, root, monkeypatch):
                 monkeypatch.setattr(part, key, value)
     monkeypatch.setattr(data, "load", fake)
     monkeypatch.setattr(script, "stored", lambda _: [])
-    parts = [(1, 1, 1), (2, 10, 9), (11, 1000, 990)]
+    short = schedules.linear(40, 1e-3, 0.4)  # nearly the same levels
+    monkeypatch.setattr(schedules, "linear", lambda: short)
+    parts = [(1, 1, 1), (2, 10, 9), (11, 40, 30)]
     monkeypatch.setattr(script.measures, "strata", lambda _: parts)
     eyes = Classifier(1).eval()
     monkeypatch.setattr(script.measures, "load_classifier", lambda _: eyes)
