@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from helpers import boxes, windows
+from helpers import loops, windows
 from helpers.denoisers import Optimal
 from helpers.scales import Scales
 from helpers.windows import CropMean, LocalScore
@@ -131,7 +131,7 @@ def test_blocks_and_order_change_nothing(kind, sigma, monkeypatch):
     whole = kind(data, 3)(x, sigma)
     monkeypatch.setattr(windows, "LOGITS", 35 * 2 * 3)  # three images at a time,
     monkeypatch.setattr(windows, "WINDOWS", 35 * 2)  # and two noisy ones
-    monkeypatch.setattr(boxes, "TASK", 17)
+    monkeypatch.setattr(loops, "TASK", 17)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     for again in (data, data[order]):
         torch.testing.assert_close(kind(again, 3)(x, sigma), whole)

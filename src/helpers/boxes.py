@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from helpers.lanes import COMPILED, LANES, REACH, Rows, dot, least, turn, weigh
-from helpers.loops import PARTS, TASK, merged, threaded
+from helpers.loops import merged, tasks, threaded
 from helpers.streaming import SoftmaxMean
 
 LOG2E = 1 / math.log(2)
@@ -37,13 +37,17 @@ def window_sums(
     def sums(part):
         return add_windows(flat(part.to(x.dtype)), *numbers)
 
-    return merged(threaded(sums, parts(data)))
+    return merged(threaded(sums, tasks(data)))
 
 
-def crop_sums(data, x, variance, side: int, softmax: SoftmaxMean) -> Tensor:
-    """Posterior means of the crops inside of the image, summed where they lie, as x.
+def crop_sums(
+    data: Tensor, x: Tensor, variance: Tensor, side: int, softmax: SoftmaxMean
+) -> Tensor:
+    r"""Posterior means of the crops inside of the image, summed where they lie, as x.
 
-    `softmax` is what `window_sums` gave for them.
+    $\sum_{\Omega \ni q} \sum_y w_\Omega(y) y_q$ in place q, with the weights $w_\Omega
+    = 2^{\ell} / \sum 2^{\ell}$ of `softmax`, what `window_sums` gave for the windows of
+    this side with `pad` = 0 and the same data (N, C, H, W), x (b, C, H, W), variance.
     """
     top, mass = (v[..., 0].T.contiguous() for v in (softmax.top, softmax.mass))
     numbers = flat(x), _factor(x, variance), tuple(data.shape[2:]), side
@@ -52,16 +56,12 @@ def crop_sums(data, x, variance, side: int, softmax: SoftmaxMean) -> Tensor:
     def sums(part):
         return torch.from_numpy(spread_windows(flat(part.to(x.dtype)), *numbers))
 
-    return sum(threaded(sums, parts(data))).view_as(x)
+    return sum(threaded(sums, tasks(data))).view_as(x)
 
 
 def flat(x: Tensor) -> np.ndarray:
+    """Images as rows (B, n)."""
     return x.flatten(1).contiguous().numpy()
-
-
-def parts(data: Tensor) -> tuple[Tensor, ...]:
-    """The images that a thread takes at once."""
-    return data.split(min(TASK, max(LANES, len(data) // PARTS)))
 
 
 def _factor(x, variance) -> np.ndarray:
@@ -76,6 +76,9 @@ def add_windows(y, x, factor, size, side, pad, channels):
     Images y (K, n) and x (B, n) of `size` (H, W). Logits, in bits, are minus factor
     (B,) times the sum of (x - y)^2 in windows of this side, inside of the image with
     `pad` zeros around. With channels each pixel has a window, which averages the pixel.
+
+    The running softmax is that of `lanes.add_images`, written again: shared, even
+    inlined by Numba, it counts references and takes 1.4 times as long.
     """
     (K, n), B, P = y.shape, len(x), size[0] * size[1]
     a, b, c, line, total = _room(y, size, side, pad)

@@ -70,7 +70,7 @@ def softmax_sums(
     coordinates m, m + n / channels, ... The images are shared out to as many threads as
     Torch uses; the result does not depend on their number.
     """
-    dtype, parts = x.dtype, y.split(min(TASK, max(LANES, len(y) // PARTS)))
+    dtype, parts = x.dtype, tasks(y)
     x, centre = x.contiguous().numpy(), centre.to(dtype).numpy()
     scaled = [scale * (x if squares else x - centre), centre, x.dtype.type(scale)]
 
@@ -95,6 +95,11 @@ def patch_sums(q: Tensor, variance: Tensor, blocks: Iterable) -> SoftmaxMean:
         return add_patches(*(part.to(q.dtype).numpy() for part in block), factors)
 
     return merged(threaded(sums, blocks))
+
+
+def tasks(images: Tensor) -> tuple[Tensor, ...]:
+    """What a thread takes at once of the images (N, ...)."""
+    return images.split(min(TASK, max(LANES, len(images) // PARTS)))
 
 
 def compiled(x: Tensor) -> bool:
