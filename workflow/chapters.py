@@ -82,15 +82,23 @@ def imported(text) -> set[str]:
     return {name for name in found if (HELPERS / f"{name}.py").exists()}
 
 
+def checks(text) -> set[Path]:
+    """The files that check the exercises of a piece of code."""
+    folder, called = HELPERS / "checks", re.findall(r'\bcheck\("(\d+)\.', text)
+    found = {folder / f"chapter_{int(chapter):02d}.py" for chapter in called}
+    return found | ({folder / "__init__.py"} if found else set())
+
+
 def modules(text) -> list[Path]:
     """The files of `helpers` that a piece of code depends on, directly or not."""
-    todo, seen = imported(text), set()
-    while todo:
-        module = todo.pop()
-        seen.add(module)
-        todo |= imported((HELPERS / f"{module}.py").read_text()) - seen
+    found = checks(text)
+    texts = [text, *(path.read_text() for path in found)]
+    while texts:
+        new = {HELPERS / f"{name}.py" for name in imported(texts.pop())} - found
+        texts += [path.read_text() for path in new]
+        found |= new
     styles = [p for p in HELPERS.glob("*.*") if p.suffix != ".py"]
-    return sorted([HELPERS / f"{module}.py" for module in seen] + styles)
+    return sorted([*found, *styles])
 
 
 def scripts(path) -> list[Path]:
