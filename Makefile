@@ -19,7 +19,9 @@ book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
 
 serve: book ; @$(PY) workflow/serve.py $(PORT)
 
-student instructor: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition $@
+student: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition student
+
+instructor: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition instructor
 
 test: book ; $(PY) -m pytest -n 2 --dist loadfile
 

@@ -6,6 +6,7 @@ import math
 import chapters
 import check
 import pytest
+import references
 import weave
 
 
@@ -48,40 +49,81 @@ def test_compare_tells_every_kind_of_trouble():
 @pytest.fixture
 def one_chapter(tmp_path, monkeypatch):
     """A project of one chapter whose results can be set."""
-    monkeypatch.setattr(check, "ROOT", tmp_path)
+    monkeypatch.setattr(references, "ROOT", tmp_path)
     monkeypatch.setattr(chapters, "names", lambda: ["x"])
-    found = {}
+    found = {"profile": "laptop", "values": {"a": 1.0}}
     monkeypatch.setattr(check, "results", lambda name: found)
-    references = tmp_path / "data/results/reference/laptop.json"
-    monkeypatch.setattr(check, "references", lambda _: read(references))
-    return found, references
+    return found, tmp_path / "data/results/reference/laptop.json"
 
 
-def read(path):
-    return json.loads(path.read_text()) if path.exists() else {}
+def accept(monkeypatch, *words):
+    """As on the command line; what is printed is of no interest."""
+    monkeypatch.setattr("sys.argv", ["check.py", *words])
+    check.main()
 
 
-def test_accept_keeps_tolerances_and_tells_why(one_chapter):
+def test_accept_keeps_tolerances_and_tells_why(one_chapter, monkeypatch):
     found, path = one_chapter
-    found |= {"profile": "laptop", "values": {"a": 1.0}, "skipped": {}}
-    check.accept("laptop", "first")
-    known = read(path)
-    known["x"]["a"]["rtol"] = 0.5
-    path.write_text(json.dumps(known))
+    accept(monkeypatch, "--accept", "first")
+    accept(monkeypatch, "--accept", "wide", "--tolerance", "x:a=0.5")
     found["values"] = {"a": 2.0}
-    check.accept("laptop", "second")
-    assert read(path)["x"]["a"] == {"rtol": 0.5, "value": 2.0}
-    assert [entry["why"] for entry in read(path)["accepted"]] == ["first", "second"]
+    accept(monkeypatch, "--accept", "second", "--only", "x")
+    known = json.loads(path.read_text())
+    assert known["x"]["a"] == {"rtol": 0.5, "value": 2.0}
+    assert [e["why"] for e in known["accepted"]] == ["first", "wide", "second"]
     assert not any(row.bad for row in check.check("x", "laptop"))
 
 
-def test_accept_keeps_the_reference_of_a_skipped_value(one_chapter):
+def test_accept_keeps_the_reference_of_a_skipped_value(one_chapter, monkeypatch):
     found, path = one_chapter
-    found |= {"profile": "laptop", "values": {"a": 1.0}}
-    check.accept("laptop", "first")
+    accept(monkeypatch, "--accept", "first")
     found |= {"values": {}, "skipped": {"a": "no set"}}
-    check.accept("laptop", "second")
-    assert read(path)["x"]["a"]["value"] == 1.0
+    accept(monkeypatch, "--accept", "second")
+    assert json.loads(path.read_text())["x"]["a"]["value"] == 1.0
+
+
+def test_a_tolerance_alone_accepts_no_result(one_chapter, monkeypatch):
+    found, path = one_chapter
+    accept(monkeypatch, "--accept", "first")
+    found["values"] = {"a": 3.0}
+    with pytest.raises(SystemExit, match="1 of 1 results"):
+        accept(monkeypatch, "--accept", "wider", "--tolerance", "x:a=0.1")
+    assert json.loads(path.read_text())["x"]["a"] == {"rtol": 0.1, "value": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--accept", " "], "only for a reason"),
+        (["--accept", "why", "--tolerance", "x:b=1"], "no reference 'x:b'"),
+        (["--accept", "why", "--only", "y"], "Not executed: y"),
+    ],
+)
+def test_accept_refuses(one_chapter, monkeypatch, words, message):
+    found, _ = one_chapter
+    accept(monkeypatch, "--accept", "first")
+    monkeypatch.setattr(check, "results", lambda name: found if name == "x" else {})
+    with pytest.raises(SystemExit, match=message):
+        accept(monkeypatch, *words)
+
+
+@pytest.mark.parametrize("key", ["value", "rtol"])
+def test_a_reference_edited_by_hand_is_found(one_chapter, monkeypatch, key):
+    _, path = one_chapter
+    accept(monkeypatch, "--accept", "first")
+    known = json.loads(path.read_text())
+    known["x"]["a"][key] = 0.9
+    path.write_text(json.dumps(known))
+    with pytest.raises(SystemExit, match="was edited by hand, for x"):
+        accept(monkeypatch)
+    with pytest.raises(chapters.BadProject, match="for x"):
+        references.require_seals("laptop")
+
+
+def test_the_references_of_this_book_are_sealed():
+    for profile in ("laptop", "full"):
+        references.require_seals(profile)
+        assert set(references.seals(references.read(profile))) == set(chapters.names())
 
 
 def test_results_of_another_profile_do_not_count(one_chapter):

@@ -4,6 +4,7 @@ The tests share one small book and go from one state of it to the next; each lea
 folder that builds.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -98,12 +99,14 @@ def test_an_unknown_key_names_chapter_cell_and_key(project):
 
 
 def test_a_warning_of_the_book_fails_the_build(project):
-    prose = "\nSee {eq}`no-such-equation`.\n"
+    """An equation that is not there, and a label that is there twice."""
+    prose = "\nSee {eq}`no-such-equation`.\n\n(x-y)=\n## One\n\n(x-y)=\n## Two\n"
     write(project, TWO, code=FROM_MODULE, prose=prose)
     old = os.readlink(project / "_build/html")
     process, text = build(project)
     assert process.returncode != 0
     assert "no-such-equation" in text and "WARNING" in text
+    assert f"notebooks/{TWO}.md, cell 5" in text and '"x-y"' in text
     assert os.readlink(project / "_build/html") == old
 
 
@@ -113,3 +116,70 @@ def test_a_chapter_that_is_not_in_the_contents(project):
     (project / "notebooks/03_three.md").unlink()
     assert process.returncode != 0
     assert "notebooks/ has chapters that book/_toc.yml lacks: ['03_three']" in text
+
+
+@pytest.fixture
+def text_of_two(project):
+    """The text of the second chapter; put back afterwards."""
+    path = project / "notebooks" / f"{TWO}.md"
+    good = path.read_text()
+    yield good
+    path.write_text(good)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: Python 3,", 'name: "Python 3,', ", line 3: its header is no YAML"),
+        ("name: python3}", "name: julia}", "asks for the kernel 'julia'"),
+        ("---\n", "", "has no header"),
+    ],
+)
+def test_a_broken_header_is_named(project, text_of_two, old, new, message):
+    write_text = (project / "notebooks" / f"{TWO}.md").write_text
+    write_text(text_of_two.replace(old, new))
+    process, text = build(project)
+    assert process.returncode != 0 and "Traceback" not in text
+    assert f"notebooks/{TWO}.md" in text and message in text
+
+
+def test_a_cell_that_does_not_end_is_named(project, text_of_two):
+    """What comes next becomes part of it."""
+    lines = text_of_two.replace("SIX\n```", "SIX\n")
+    (project / "notebooks" / f"{TWO}.md").write_text(lines)
+    text = step_report(project, "execute")
+    assert f"notebooks/{TWO}.md" in text and "cell      2 of 2, line 17" in text
+    assert "SyntaxError" in text
+
+
+def test_without_its_kernel_a_chapter_says_what_to_do(project, monkeypatch):
+    kernels = project / "workflow/chapters.py"
+    good = kernels.read_text()
+    kernels.write_text(good.replace('KERNEL = "python3"', 'KERNEL = "none"'))
+    text = step_report(project, "execute")
+    kernels.write_text(good)
+    assert "No such kernel named none" in text and "make book" in text
+
+
+def test_an_artifact_that_is_not_the_recorded_one_is_named(project, text_of_two):
+    """A file of another day, put back by hand: the build stops at who loads it."""
+    (project / "data/results").mkdir(parents=True, exist_ok=True)
+    (project / "data/results/old.json").write_text("{}")
+    entry = {"sha256": "0" * 64, "command": "python workflow/scripts/old.py"}
+    manifest = json.dumps({"results/old.json": entry})
+    (project / "data/manifest.json").write_text(manifest)
+    code = 'from helpers import artifacts\nanswer = artifacts.load("results/old.json")'
+    write(project, TWO, code=code)
+    text = step_report(project, "execute")
+    assert f"notebooks/{TWO}.md" in text and "python workflow/scripts/old.py" in text
+    assert "data/results/old.json is not the file that was recorded" in text
+
+
+def test_a_reference_edited_by_hand_stops_the_build(project):
+    path = project / "data/results/reference/laptop.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({ONE: {"answer": {"value": 41}}}))
+    process, text = build(project)
+    path.unlink()
+    assert process.returncode != 0
+    assert f"laptop.json was edited by hand, for {ONE}" in text

@@ -18,6 +18,7 @@ from datetime import datetime
 
 import chapters
 import psutil
+import references
 from chapters import BUILD, ROOT
 
 PROFILES = ("laptop", "full", "slurm")
@@ -37,8 +38,10 @@ def require_jupyter_book_1(version=None):
 
 
 def require_sources(profile):
-    """Chapters as the contents list them and, unless they are made, the artifacts."""
+    """Sealed references, chapters as the contents list them, kernel, artifacts."""
+    references.require_seals("full" if profile == "slurm" else profile)
     for name in chapters.names():
+        chapters.require_kernel(name)
         if profile == "laptop":
             chapters.artifacts(name)
 

@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 HELPERS = ROOT / "src" / "helpers"
+KERNEL = "python3"
 IMPORT = re.compile(
     r"^\s*(?:from|import)\s+(?:helpers\.|\.)(\w+)"  # from .data
     r"|^\s*from\s+(?:helpers|\.)\s+import\s+\(?([\w, ]+)",  # from helpers import data
@@ -62,10 +63,34 @@ def read(name):
     return jupytext.read(source(name), fmt="md:myst")
 
 
+def front(name) -> dict:
+    """The YAML header of the chapter; BadProject, with the line, if it is broken."""
+    match = re.match(r"---\n(.*?)\n---\n", source(name).read_text(), re.DOTALL)
+    try:
+        found = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError as error:
+        line = error.problem_mark.line + 2  # from 0, and below the line ---
+        raise BadProject(
+            f"notebooks/{name}.md, line {line}: its header is no YAML, {error.problem}."
+        ) from None
+    if not isinstance(found, dict):
+        raise BadProject(f"notebooks/{name}.md has no header between two lines ---.")
+    return found
+
+
+def require_kernel(name):
+    """BadProject if the chapter is written for another kernel than the book's."""
+    kernel = front(name).get("kernelspec", {}).get("name")
+    if kernel != KERNEL:
+        raise BadProject(
+            f"notebooks/{name}.md asks for the kernel {kernel!r} in its header; "
+            f"the chapters of this book run with {KERNEL!r}."
+        )
+
+
 def header(name) -> dict:
     """What the chapter declares under `book:` in its YAML header; {} if nothing."""
-    match = re.match(r"---\n(.*?)\n---\n", source(name).read_text(), re.DOTALL)
-    return ((yaml.safe_load(match[1]) or {}) if match else {}).get("book") or {}
+    return front(name).get("book") or {}
 
 
 def code(name) -> str:

@@ -3,22 +3,20 @@
 Results are in `_build/results/NAME.json`, references and tolerances in
 `data/results/reference/PROFILE.json`. A value passes if
 |value - reference| <= atol + rtol * |reference|; text must be equal; NaN never passes.
-`--accept "why"` makes the present results the references and notes the reason.
+`--accept "why"` makes the present results the references and notes the reason, with
+`--only NAME ...` those of these chapters; `--tolerance NAME:KEY=RTOL` sets a tolerance.
 """
 
 import argparse
 import json
 import math
-import os
 import sys
-from datetime import date
 from typing import NamedTuple
 
 import chapters
-from chapters import BUILD, ROOT
-
-RTOL = 1e-6
-LOG = "accepted"  # the key under which the reference file keeps its history
+import references
+from chapters import BUILD
+from references import RTOL
 
 
 class Row(NamedTuple):
@@ -34,11 +32,6 @@ class Row(NamedTuple):
     @property
     def bad(self):
         return not self.verdict.startswith(("within", "skipped"))
-
-
-def references(profile, root=ROOT) -> dict:
-    path = root / "data" / "results" / "reference" / f"{profile}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def results(name, build=BUILD) -> dict:
@@ -96,7 +89,7 @@ def check(name, profile) -> list[Row]:
     if found.get("profile") != profile:
         other = found.get("profile")
         return [Row(name, "-", None, None, "", f"NOT EXECUTED here, but in {other}")]
-    return compare(name, found, references(profile).get(name, {}))
+    return compare(name, found, references.read(profile).get(name, {}))
 
 
 def short(value, width=24) -> str:
@@ -118,32 +111,36 @@ def table(rows) -> str:
     )
 
 
-def accept(profile, why):
-    """Write the present results as references; tolerances and skipped keys stay."""
-    known = references(profile)
-    for name in chapters.names():
-        old, found = known.get(name, {}), results(name)
-        kept = {k: old[k] for k in found.get("skipped", {}) if k in old}
-        new = {
-            key: {"rtol": RTOL, **old.get(key, {}), "value": value}
-            for key, value in found.get("values", {}).items()
-        }
-        known[name] = dict(sorted((kept | new).items()))
-    history = [*known.pop(LOG, []), {"date": f"{date.today()}", "why": why}]
-    path = ROOT / "data" / "results" / "reference" / f"{profile}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({**known, LOG: history}, indent=1) + "\n")
-    os.replace(part, path)
+def accept(args):
+    """New references: of some chapters, or of all if only tolerances are not meant."""
+    names = args.only or ([] if args.tolerance else chapters.names())
+    found = {name: results(name) for name in names}
+    if lacking := [name for name in names if not found[name]]:
+        raise chapters.BadProject(f"Not executed: {', '.join(lacking)}. `make book`")
+    references.accept(args.profile, args.accept, found, args.tolerance)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--accept", metavar="WHY")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[])
+    parser.add_argument("--tolerance", nargs="+", metavar="NAME:KEY=RTOL", default=[])
     args = parser.parse_args()
-    if args.accept:
-        accept(args.profile, args.accept)
+    if (args.only or args.tolerance) and args.accept is None:
+        parser.error("--only and --tolerance need --accept WHY")
+    return args
+
+
+def main():
+    args = arguments()
+    try:
+        if args.accept is None:
+            references.require_seals(args.profile)
+        else:
+            accept(args)
+    except chapters.BadProject as error:
+        sys.exit(str(error))
     rows = [row for name in chapters.names() for row in check(name, args.profile)]
     bad = [row for row in rows if row.bad]
     print(table(rows))

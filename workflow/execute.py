@@ -89,7 +89,7 @@ def run(name, profile):
         str(text),
         str(part),
         parameters={"profile": profile},
-        kernel_name="python3",
+        kernel_name=chapters.KERNEL,
         cwd=str(ROOT / "notebooks"),
         progress_bar=False,
     )
@@ -162,6 +162,8 @@ def report(name, error):
     """Leave the failure report; the launcher prints it as the last lines."""
     traceback = "\n".join(getattr(error, "traceback", []) or [])
     text = ANSI.sub("", traceback) or f"{type(error).__name__}: {error}"
+    if "No such kernel" in text:
+        text += ": `make clean`, delete .venv, and `make book` installs it."
     if "Kernel died" in text:
         text += " in this cell or the one before; was there enough memory?"
     path = BUILD / "reports" / f"{name}.txt"
