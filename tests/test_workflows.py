@@ -165,7 +165,9 @@ def commands(github):
     for where, script in scripts(github):
         called = re.findall(r"^make (\S+)", script, re.MULTILINE)
         wrong += [f"{where}: make {t}" for t in called if t not in targets]
-        paths = re.findall(r"\b((?:workflow|tests)/[\w/]+\.py|\.github/\S+)", script)
+        paths = re.findall(
+            r"(?<!\S)((?:workflow|tests)/[\w/]+\.py|\.github/\S+)", script
+        )
         wrong += [f"{where}: {p}" for p in paths if not (ROOT / p).exists()]
     return wrong
 
