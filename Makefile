@@ -12,7 +12,7 @@ HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
 TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
 LINTED = $(wildcard src tests workflow benchmarks book/_ext)
 
-.PHONY: book serve student instructor test check lint clean
+.PHONY: book serve student instructor test check lint release clean
 .DEFAULT_GOAL := book
 
 book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
@@ -28,6 +28,8 @@ test: book ; $(PY) -m pytest -n 2 --dist loadfile
 check: $(READY) ; @$(PY) workflow/check.py --profile $(PROFILE)
 
 lint: $(READY) ; $(PY) -m ruff check $(LINTED) && $(PY) -m ruff format --check $(LINTED)
+
+release: book ; @$(PY) workflow/figures.py && $(PY) workflow/release.py
 
 clean: ; rm -rf _build .snakemake .pytest_cache .ruff_cache
 
