@@ -19,7 +19,7 @@ HOME = Path(sys.prefix) / "share" / "book-lab"  # the kernel, what JupyterLab re
 
 
 def require_port(port: int):
-    """Say so if another program has the port; JupyterLab would silently take another."""
+    """Say so if another program has the port; JupyterLab would only log it."""
     with socket.socket() as probe:
         # A port that was in use a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

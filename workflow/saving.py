@@ -1,8 +1,8 @@
 """A chapter saved from JupyterLab changes only where the reader changed it.
 
 Jupytext writes a whole chapter anew: it drops the header's `book:`, breaks captions
-elsewhere, and so would change lines that nobody touched. Here the text before is written
-by jupytext too, and only what differs between these two goes into the file.
+elsewhere, and so would change lines that nobody touched. Here the text before is
+written by jupytext too, and only what differs between these two goes into the file.
 """
 
 import os
@@ -29,7 +29,7 @@ def merged(old, base, new) -> str:
 
 
 def kept(old, new) -> str:
-    """The text to write: `new`, as jupytext wrote it, with the header and habits of `old`.
+    """The text to write: `new`, from jupytext, with the header and habits of `old`.
 
     A merge that would not read back as the reader's notebook is given up.
     """
