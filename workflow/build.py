@@ -150,6 +150,7 @@ def forget_strangers(profile):
             text, results = chapters.fingerprint(name, profile), run.get("results")
             if run.get("fingerprint") != text or results != chapters.results_hash(name):
                 path.unlink()
+                (BUILD / "woven" / f"{name}.ipynb").unlink(missing_ok=True)
 
 
 def last_good() -> str:
