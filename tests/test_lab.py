@@ -229,3 +229,10 @@ def test_the_example_of_the_page_is_true(root):
     page = (root / "book/run.md").read_text()
     for line in check.table(rows).splitlines():
         assert line in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_cell_says_what_the_profile_is(name, root):
+    cells = (c for c in chapters.read(name).cells if c.cell_type == "code")
+    first = next(c for c in cells if "parameters" in c.metadata.get("tags", []))
+    assert first.source in (root / "book/run.md").read_text() and "#" in first.source
