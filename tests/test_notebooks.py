@@ -12,7 +12,9 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from unittest.mock import Mock
 
+import chapters
 import launch
 import missing
 import nbformat
@@ -21,6 +23,8 @@ import yaml
 from bs4 import BeautifulSoup
 from small_book import ONE, TWO, good_build, made, page, write
 from sphinx.errors import ExtensionError
+
+import notebooks
 
 ADDRESS = "https://github.com/someone/a-book"
 PAGE = """# How to run
@@ -118,6 +122,29 @@ def test_buttons_lead_to_the_notebook_on_the_branch(public, target):
 def test_buttons_load_nothing_from_outside(public):
     loaded = r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?:https?:)?//[^>]*>"
     assert re.findall(loaded, page(public, ONE)) == []
+
+
+@pytest.mark.parametrize(
+    "stage, buttons", [("_build/stage", True), ("_build/student/stage", False)]
+)
+def test_only_readers_are_led_to_notebooks_with_solutions(stage, buttons, monkeypatch):
+    monkeypatch.setattr(launch, "repository", lambda: {"url": ADDRESS})
+    app = Mock(srcdir=launch.CONFIG.parent / stage)
+    launch.setup(app)
+    assert app.tags.add.called == app.connect.called == buttons
+
+
+def test_notes_for_teachers_are_not_published(tmp_path, monkeypatch):
+    note = nbformat.v4.new_markdown_cell("A secret.", metadata={"tags": ["instructor"]})
+    woven = nbformat.v4.new_notebook(cells=[note])
+    woven.metadata["executed"] = {"date": "2026-01-01", "profile": "laptop"}
+    name = chapters.names()[0]
+    (tmp_path / "woven").mkdir()
+    nbformat.write(woven, tmp_path / "woven" / f"{name}.ipynb")
+    monkeypatch.setattr(notebooks, "BUILD", tmp_path)
+    monkeypatch.setattr(notebooks, "repository", lambda: ADDRESS)
+    text = nbformat.writes(notebooks.notebook(name, 40 * "a"))
+    assert ADDRESS in text and "A secret." not in text
 
 
 @pytest.mark.parametrize("address", ["git@host:a/b.git", "https://github.com/one"])

@@ -1,8 +1,9 @@
 """Write the folder of the branch that Colab and Binder open: `notebooks.py TARGET`.
 
-It holds the executed chapters as notebooks, each with a first cell that says where it
-comes from and brings library and data along, and what Binder needs. It is generated
-from `_build/woven`, which `make book` makes, and never committed to the book itself.
+It holds the executed chapters as notebooks, in the reader's edition, each with a first
+cell that says where it comes from and brings library and data along, and what Binder
+needs. It is generated from `_build/woven`, which `make book` makes, and never committed
+to the book itself.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import chapters
+import editions
 import nbformat
 import status
 import yaml
@@ -102,7 +104,7 @@ def notebook(name, commit):
     path = BUILD / "woven" / f"{name}.ipynb"
     if not path.exists():
         raise chapters.BadProject(f"{name} is not executed: run `make book` first.")
-    woven = nbformat.read(path, 4)
+    woven = editions.strip(nbformat.read(path, 4), "reader")
     what = f'Chapter {status.title(name)}, of "Where Locality Comes From".'
     cell = nbformat.v4.new_code_cell(set_up(what, woven.metadata["executed"], commit))
     cell["id"] = "set-up"  # the same in every publication

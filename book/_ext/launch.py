@@ -3,7 +3,8 @@
 The address is `repository.url` of `_config.yml`; without one there are no buttons, and
 pages leave out what is inside `{only} launch`. The buttons are links: nothing is loaded
 from outside before a reader follows one. They point to the branch that holds what
-`workflow/notebooks.py` writes.
+`workflow/notebooks.py` writes. Only the reader's edition has them: the notebooks there
+have the solutions, which the student's edition must not lead to.
 """
 
 import re
@@ -13,6 +14,7 @@ import yaml
 from sphinx.errors import ExtensionError
 
 CONFIG = Path(__file__).resolve().parents[2] / "_config.yml"
+READER = CONFIG.parent / "_build" / "stage"  # the sources of the reader's edition
 GITHUB = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/?")
 SERVICES = {
     "notebook_interface": "jupyterlab",
@@ -42,7 +44,7 @@ def add_buttons(_app, config):
 
 
 def setup(app):
-    if repository().get("url"):
+    if repository().get("url") and Path(app.srcdir) == READER:
         app.tags.add("launch")
         app.connect("config-inited", add_buttons)
     return {"version": "1", "parallel_read_safe": True}
