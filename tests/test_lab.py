@@ -17,6 +17,7 @@ import jupytext
 import lab
 import nbformat
 import pytest
+import references
 import saving
 from websocket import create_connection
 
@@ -224,7 +225,7 @@ def test_the_example_of_the_page_is_true(root):
         "alpha_bar_T": float(schedule.alpha_bar[-1]),
     }
     values["noisy_share"] = 1 - values["t_half_linear"] / schedule.T
-    known = check.references("laptop")[EDITED]
+    known = references.read("laptop")[EDITED]
     rows = check.compare(EDITED, {"values": values}, {k: known[k] for k in values})
     page = (root / "book/run.md").read_text()
     for line in check.table(rows).splitlines():
