@@ -12,12 +12,15 @@ HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
 TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
 LINTED = $(wildcard src tests workflow benchmarks book/_ext)
 
-.PHONY: book serve student instructor test check lint release clean
+.PHONY: book serve lab student instructor test check lint release clean
 .DEFAULT_GOAL := book
 
 book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
 
 serve: book ; @$(PY) workflow/serve.py $(PORT)
+
+lab: PORT = 8888
+lab: $(READY) ; @$(PY) workflow/lab.py --profile $(PROFILE) --port $(PORT) $(LAB)
 
 student: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition student
 

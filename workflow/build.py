@@ -138,17 +138,19 @@ def prepare(profile):
 
 
 def forget_strangers(profile):
-    """Run a chapter again if what lies in its place was made from another text.
+    """Run a chapter again if what lies in its place was not made from this text.
 
-    Snakemake knows only its own runs: one by hand, or a change while a chapter ran,
-    would leave a result that is not that of the text.
+    Snakemake knows only its own runs: one by hand, a change while a chapter ran, or
+    results that a reader's notebook wrote would leave what is not of the text.
     """
     for name in chapters.names():
         path = BUILD / "executed" / f"{name}.json"
         if path.exists():
-            made_from = json.loads(path.read_text()).get("fingerprint")
-            if made_from != chapters.fingerprint(name, profile):
+            run = json.loads(path.read_text())
+            text, results = chapters.fingerprint(name, profile), run.get("results")
+            if run.get("fingerprint") != text or results != chapters.results_hash(name):
                 path.unlink()
+                (BUILD / "woven" / f"{name}.ipynb").unlink(missing_ok=True)
 
 
 def last_good() -> str:

@@ -168,5 +168,11 @@ def fingerprint(name, profile) -> str:
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
+def results_hash(name) -> str | None:
+    """Of the results that the chapter wrote; None without any."""
+    path = BUILD / "results" / f"{name}.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
 def relative(paths) -> list[str]:
     return [Path(path).relative_to(ROOT).as_posix() for path in paths]

@@ -128,6 +128,7 @@ def finish(name, run_record):
             f"notebooks/{name}.md ran but wrote no _build/results/{name}.json: its "
             "last cell must call Results(...).write() of helpers.artifacts."
         )
+    run_record["results"] = chapters.results_hash(name)
     part = executed(name, ".part.json")
     part.write_text(json.dumps(run_record, indent=1) + "\n")
     os.replace(part, executed(name, ".json"))

@@ -18,6 +18,7 @@ from chapters import BUILD
 FIELD = re.compile(r"\{\{\s+([A-Za-z_]\w*)((?:\[\d+\])*)(?::([^{}\s]+))?\s*\}\}")
 LEFT_OVER = re.compile(r"\{\{\s.{0,40}")
 POWER = re.compile(r"^(-?[\d.]+)e([+-]\d+)$")
+OWN_FOLDER = re.compile(r"(?<=')/[^']*/(?=_build/|data/)")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -71,11 +72,19 @@ def weave(name, executed, results):
             cell.source = fill(cell.source, results, where)
         if cell.cell_type == "code":
             done = next(ran)
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            cell.outputs = [without_folder(output) for output in done.outputs]
+            cell.execution_count = done.execution_count
             if "mystnb" in cell.metadata:
                 mystnb = fill_tree(cell.metadata["mystnb"], results, where)
                 cell.metadata["mystnb"] = mystnb
     return notebook
+
+
+def without_folder(output):
+    """A path begins in the book's folder, wherever that is on this machine."""
+    if "text/plain" in (data := output.get("data", {})):
+        data["text/plain"] = OWN_FOLDER.sub("", data["text/plain"])
+    return output
 
 
 def own_cells(notebook):
