@@ -14,7 +14,7 @@ from helpers.unet import UNet
 
 
 def exercise_1(weights):
-    """weights(C_in, C_out, E): how many a residual block has, E numbers tell the time."""
+    """weights(C_in, C_out, E): those of a residual block; E tell the time."""
     yield Property(
         "each further number of the time costs one weight for each channel out",
         close(weights(32, 64, 300) - weights(32, 64, 200), 100 * 64),
@@ -56,7 +56,7 @@ def exercise_2(share):
         "at 16 pixels both are what the formulas of the chapter give",
         close((weights, macs), gone(5, 256, 16), rtol=1e-3),
         (
-            "How many residual blocks has the decoder at a level, how many the encoder?",
+            "How many blocks has the decoder at a level, how many the encoder?",
             "They are shares of the net with attention.",
         ),
     )
@@ -84,7 +84,7 @@ def gone(layers, C, width):
 
 
 def exercise_3(guess):
-    """guess(net, xt, t, told, schedule): of x_0, not clipped, if the net is told wrong."""
+    """guess(net, xt, t, told, schedule): of x_0, not clipped, if told a wrong time."""
     linear = schedules.linear()
     x0, eps = torch.randn(2, 4, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     xt, sigma = diffuse(x0, 300, linear, eps), linear.sigma[300].float()
@@ -121,7 +121,7 @@ def still(xt, t):
 
 
 def exercise_4(harm):
-    """harm(t): error of the guess without the skips of 28 pixels, over that with all."""
+    """harm(t): error without the skips of 28 pixels, over that with all."""
     yield Property(
         "it is above 1",
         all(harm(t) > 1 for t in (20, 700)),
