@@ -60,7 +60,7 @@ def draw():
     from helpers import artifacts, plotting
 
     plotting.use_style()
-    size = {"figsize": (6.4, 5.1)}
+    size = {"figsize": (5.4, 4.3)}
     figure, axes = plotting.plt.subplots(len(SETS), len(TITLES), **size)
     for line, name, image in zip(axes, SETS, examples()):
         pixel = artifacts.load(FIELDS.format(name, "unet") + ".json")["pixels"][EYE]

@@ -8,7 +8,8 @@ is named without its number, because numbers may change. A block
     ```
 
 shows the figure of that name as the chapter drew it in its last execution, with its
-alternative text. So a page can neither drift from the chapters nor compute a thing twice.
+alternative text; `{left-out}` collects what each chapter says that it leaves out. So a
+page can neither drift from the chapters nor compute a thing twice.
 """
 
 import json
@@ -22,6 +23,9 @@ FIELD = re.compile(r"\{\{\s+([a-z]\w*)\.(.*?)\s*\}\}")
 FIGURE = re.compile(
     r"^```\{chapter-figure\} *(\S+) *\n((?:(?!```).*\n)*)```$", re.MULTILINE
 )
+LEFT_OUT = re.compile(r"^```\{left-out\}\s*^```$", re.MULTILINE)
+SECTION = re.compile(r"^## What we left out\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+DOCUMENT = re.compile(r"(\{doc\}`)(\d\d_)")
 PICTURE = re.compile(r"_pictures/(\w+)\.svg")
 PICTURES = "_pictures"  # where a page finds its figures
 
@@ -52,12 +56,15 @@ def filled(text, page) -> str:
     return FIELD.sub(number, text)
 
 
+def woven(name) -> dict:
+    return json.loads((BUILD / "woven" / f"{name}.ipynb").read_text())
+
+
 def drawn() -> dict:
     """Every figure of the chapters by its name: (SVG, alternative text)."""
     found = {}
     for name in chapters.names():
-        notebook = json.loads((BUILD / "woven" / f"{name}.ipynb").read_text())
-        for cell in notebook["cells"]:
+        for cell in woven(name)["cells"]:
             known = cell["metadata"].get("mystnb", {})
             if "figure" in known:
                 alt = " ".join(known.get("image", {}).get("alt", "").split())
@@ -88,9 +95,27 @@ def with_figures(text, page, stage) -> str:
         picture, alt = figures[name]
         (stage / PICTURES).mkdir(exist_ok=True)
         (stage / PICTURES / f"{name}.svg").write_text(picture)
-        return f"```{{figure}} /{PICTURES}/{name}.svg\n:alt: {alt}\n\n```"
+        return f"```{{figure}} /{PICTURES}/{name}.svg\n:figclass: fits\n:alt: {alt}\n\n```"
 
     return FIGURE.sub(block, text)
+
+
+def left_out(name) -> str:
+    """What a chapter says that it leaves out, under a heading that leads to it."""
+    cells = [c for c in woven(name)["cells"] if c["cell_type"] == "markdown"]
+    text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    if not (section := SECTION.search(text)):
+        raise chapters.BadProject(f'notebooks/{name}.md has no "What we left out".')
+    said = DOCUMENT.sub(r"\1/notebooks/\2", section[1].strip())
+    return f"### {int(name[:2])} {{doc}}`/notebooks/{name}`\n\n{said}\n"
+
+
+def with_limits(text) -> str:
+    """The page with what all chapters leave out."""
+    if not LEFT_OUT.search(text):
+        return text
+    collected = "\n".join(left_out(name) for name in chapters.names())
+    return LEFT_OUT.sub(lambda _: collected, text)
 
 
 def pictures() -> list[str]:
@@ -104,6 +129,6 @@ def complete(stage):
     for path in sorted(stage.rglob("*.md")):
         page = path.relative_to(stage).as_posix()
         text = path.read_text()
-        new = with_figures(filled(text, page), page, stage)
+        new = with_limits(with_figures(filled(text, page), page, stage))
         if new != text:
             path.write_text(new)

@@ -84,9 +84,10 @@ def entry(row, name, caption, about, title, link) -> str:
     part = f'<span class="part">{html.escape(caption)}</span>' if caption else ""
     return (
         f'<li class="row-{row}">{part}<a href="{link}"><span class="number">'
-        f"{int(name[:2])}</span> {html.escape(title)}</a>"
-        f'<span class="says">{html.escape(about["says"])}</span><span class="costs">'
-        f"{f'after {after} · ' if after else ''}{about['minutes']} min</span></li>"
+        f'{int(name[:2])}</span> <span class="title">{html.escape(title)}</span></a>'
+        f'<span class="costs">{f"after {after} · " if after else ""}'
+        f'{about["minutes"]} min</span>'
+        f'<span class="says">{html.escape(about["says"])}</span></li>'
     )
 
 

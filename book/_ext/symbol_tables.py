@@ -67,11 +67,11 @@ class FromTable(SphinxDirective):
         path = Path(self.env.srcdir) / "symbols.yml"
         text = self.text(yaml.safe_load(path.read_text()), *self.arguments)
         self.env.note_dependency("symbols.yml")
-        node = nodes.container()
+        node = nodes.container(classes=[self.name])
         self.state.nested_parse(
             StringList(text.splitlines()), self.content_offset, node
         )
-        return node.children
+        return [node]
 
 
 class SymbolTable(FromTable):
