@@ -1,4 +1,4 @@
-"""The glossary and the table of symbols: they say what the chapters and the code say."""
+"""The glossary and the table of symbols agree with the chapters and the code."""
 
 import re
 
@@ -35,7 +35,9 @@ def soup(page) -> BeautifulSoup:
 def test_term_is_treated_where_it_says(entry):
     """Term or synonym occurs in each chapter named; one sentence; a Japanese word."""
     words = [entry["term"], *entry.get("also", [])]
-    found = re.compile("|".join(re.escape(w) for w in words).replace(r"\ ", r"\s+"), re.I)
+    found = re.compile(
+        "|".join(re.escape(w) for w in words).replace(r"\ ", r"\s+"), re.I
+    )
     assert entry["where"]
     for name in entry["where"]:
         assert name in chapters.names() and found.search(text(name)), name

@@ -1,8 +1,8 @@
 """What the pages of `book/` take from the chapters: numbers and figures.
 
-`{{ optimal_denoiser.sample_distance:.1f }}` in a page is replaced by that result of the
-chapter, as `{{ sample_distance:.1f }}` is in the chapter itself (see `weave`). A chapter
-is named without its number, because numbers may change. A block
+`{{ optimal_denoiser.sample_distance:.1f }}` in a page is replaced by that result of
+the chapter, as `{{ sample_distance:.1f }}` is in the chapter itself (see `weave`). A
+chapter is named without its number, because numbers may change. A block
 
     ```{chapter-figure} fig-optimal-samples
     ```
@@ -24,7 +24,9 @@ FIGURE = re.compile(
     r"^```\{chapter-figure\} *(\S+) *\n((?:(?!```).*\n)*)```$", re.MULTILINE
 )
 LEFT_OUT = re.compile(r"^```\{left-out\}\s*^```$", re.MULTILINE)
-SECTION = re.compile(r"^## What we left out\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(
+    r"^## What we left out\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL
+)
 DOCUMENT = re.compile(r"(\{doc\}`)(\d\d_)")
 PICTURE = re.compile(r"_pictures/(\w+)\.svg")
 PICTURES = "_pictures"  # where a page finds its figures
@@ -95,7 +97,7 @@ def with_figures(text, page, stage) -> str:
         picture, alt = figures[name]
         (stage / PICTURES).mkdir(exist_ok=True)
         (stage / PICTURES / f"{name}.svg").write_text(picture)
-        return f"```{{figure}} /{PICTURES}/{name}.svg\n:figclass: fits\n:alt: {alt}\n\n```"
+        return f"```{{figure}} /{PICTURES}/{name}.svg\n:alt: {alt}\n\n```"
 
     return FIGURE.sub(block, text)
 

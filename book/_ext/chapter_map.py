@@ -86,7 +86,7 @@ def entry(row, name, caption, about, title, link) -> str:
         f'<li class="row-{row}">{part}<a href="{link}"><span class="number">'
         f'{int(name[:2])}</span> <span class="title">{html.escape(title)}</span></a>'
         f'<span class="costs">{f"after {after} · " if after else ""}'
-        f'{about["minutes"]} min</span>'
+        f"{about['minutes']} min</span>"
         f'<span class="says">{html.escape(about["says"])}</span></li>'
     )
 

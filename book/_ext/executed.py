@@ -33,11 +33,11 @@ def has_line(cell) -> bool:
 
 
 def line(cell, run) -> str:
-    """`Drawn by cell [7] ...`, from what papermill noted about the execution."""
+    """`Drawn by cell [7] of ...`, from what papermill noted about the execution."""
     return (
-        f'<p class="provenance">Drawn by code cell [{cell["exec_count"]}] of this page '
-        f"(numbers: its notebook), executed on {run['date']} in the profile "
-        f"{run['profile']}, {run['seconds']:.0f} s for the whole chapter.</p>"
+        f'<p class="provenance">Drawn by cell [{cell["exec_count"]}] of this page\'s '
+        f"notebook, executed on {run['date']} in the profile {run['profile']}; "
+        f"{run['seconds']:.0f} s for the whole chapter.</p>"
     )
 
 

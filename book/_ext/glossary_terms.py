@@ -46,12 +46,14 @@ class Glossary(SphinxDirective):
         text = f"````{{glossary}}\n:sorted:\n\n{block}````"
         self.env.note_dependency("glossary.yml")
         node = nodes.container(classes=["glossary-of-book"])
-        self.state.nested_parse(StringList(text.splitlines()), self.content_offset, node)
+        self.state.nested_parse(
+            StringList(text.splitlines()), self.content_offset, node
+        )
         return [node]
 
 
 def pattern(words) -> str:
-    """A term at the start of a sentence or within, one or many; acronyms as they are."""
+    """A term at the start of a sentence or within, one or many; acronyms exactly."""
     word = re.escape(words)
     if words[0].islower():
         word = f"[{words[0].upper()}{words[0]}]{re.escape(words[1:])}"
@@ -85,13 +87,16 @@ def is_prose(text) -> bool:
 
 def reference(term, words, docname):
     """What `{term}` would have made."""
-    link = addnodes.pending_xref(
+    return addnodes.pending_xref(
         "",
         nodes.inline("", words, classes=["xref", "std", "std-term"]),
-        **{"refdomain": "std", "reftype": "term", "reftarget": term},
-        **{"refexplicit": True, "refdoc": docname, "refwarn": True},
+        refdomain="std",
+        reftype="term",
+        reftarget=term,
+        refexplicit=True,
+        refdoc=docname,
+        refwarn=True,
     )
-    return link
 
 
 def linked(text, found, terms, seen, docname) -> list:
