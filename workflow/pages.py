@@ -58,15 +58,21 @@ def filled(text, page) -> str:
     return FIELD.sub(number, text)
 
 
-def woven(name) -> dict:
-    return json.loads((BUILD / "woven" / f"{name}.ipynb").read_text())
+def cells(stage, name) -> list[dict]:
+    """The cells of a chapter as this edition has them."""
+    return json.loads((stage / "notebooks" / f"{name}.ipynb").read_text())["cells"]
 
 
-def drawn() -> dict:
+def prose(stage, name) -> str:
+    texts = [c for c in cells(stage, name) if c["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in texts)
+
+
+def drawn(stage) -> dict:
     """Every figure of the chapters by its name: (SVG, alternative text)."""
     found = {}
     for name in chapters.names():
-        for cell in woven(name)["cells"]:
+        for cell in cells(stage, name):
             known = cell["metadata"].get("mystnb", {})
             if "figure" in known:
                 alt = " ".join(known.get("image", {}).get("alt", "").split())
@@ -86,7 +92,7 @@ def with_figures(text, page, stage) -> str:
     """The page with the figures of the chapters in the place of their names."""
     if not FIGURE.search(text):
         return text
-    figures = drawn()
+    figures = drawn(stage)
 
     def block(match):
         name = match[1]
@@ -102,21 +108,19 @@ def with_figures(text, page, stage) -> str:
     return FIGURE.sub(block, text)
 
 
-def left_out(name) -> str:
+def left_out(stage, name) -> str:
     """What a chapter says that it leaves out, under a heading that leads to it."""
-    cells = [c for c in woven(name)["cells"] if c["cell_type"] == "markdown"]
-    text = "\n\n".join("".join(cell["source"]) for cell in cells)
-    if not (section := SECTION.search(text)):
+    if not (section := SECTION.search(prose(stage, name))):
         raise chapters.BadProject(f'notebooks/{name}.md has no "What we left out".')
     said = DOCUMENT.sub(r"\1/notebooks/\2", section[1].strip())
     return f"### {int(name[:2])} {{doc}}`/notebooks/{name}`\n\n{said}\n"
 
 
-def with_limits(text) -> str:
+def with_limits(text, stage) -> str:
     """The page with what all chapters leave out."""
     if not LEFT_OUT.search(text):
         return text
-    collected = "\n".join(left_out(name) for name in chapters.names())
+    collected = "\n".join(left_out(stage, name) for name in chapters.names())
     return LEFT_OUT.sub(lambda _: collected, text)
 
 
@@ -131,6 +135,6 @@ def complete(stage):
     for path in sorted(stage.rglob("*.md")):
         page = path.relative_to(stage).as_posix()
         text = path.read_text()
-        new = with_limits(with_figures(filled(text, page), page, stage))
+        new = with_limits(with_figures(filled(text, page), page, stage), stage)
         if new != text:
             path.write_text(new)
