@@ -52,8 +52,9 @@ function section(element) {
 
 /** What a card shows of its target; null if it is of no kind that we know. */
 function excerpt(target) {
-  const whole = target.closest("figure, div.math, div.citation");
+  const whole = target.closest("figure, div.math");
   if (whole) return [copy(whole)];
+  if (target.matches("div.citation")) return [...target.querySelectorAll("p")].map(copy);
   if (target.matches("dt")) return titled(target, target.nextElementSibling);
   if (target.matches("section")) return section(target);
   const near = target.nextElementSibling?.matches("section")
