@@ -183,3 +183,15 @@ def test_a_reference_edited_by_hand_stops_the_build(project):
     path.unlink()
     assert process.returncode != 0
     assert f"laptop.json was edited by hand, for {ONE}" in text
+
+
+def test_changed_rules_are_read(tmp_path, monkeypatch):
+    """Snakemake's copy of the Snakefile is not that of an earlier build."""
+    import build as builder
+
+    copy = tmp_path / ".cache/file/Snakefile"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("old")
+    monkeypatch.setattr(builder, "BUILD", tmp_path)
+    builder.prepare("slurm")
+    assert not copy.exists()

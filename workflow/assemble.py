@@ -19,6 +19,7 @@ from pathlib import Path
 import chapters
 import editions
 import nbformat
+import pages
 import status
 from chapters import BUILD, ROOT
 
@@ -40,11 +41,14 @@ def stage(folder, profile, edition):
         woven = nbformat.read(BUILD / "woven" / f"{name}.ipynb", 4)
         target = folder / "notebooks" / f"{name}.ipynb"
         nbformat.write(editions.strip(woven, edition), target)
+    if pages.pictures():
+        shutil.copytree(BUILD / "pictures", folder / pages.PICTURES)
     moments = folder / "_static" / "moments"  # read by an explorer
     moments.mkdir(parents=True)
     for file in (ROOT / "data" / "moments").glob("*.safetensors"):
         shutil.copy(file, moments)
     (folder / "chapters.md").write_text(status.page(profile))
+    pages.complete(folder)
 
 
 def build(sources, target):

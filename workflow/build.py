@@ -128,8 +128,11 @@ interrupt.done = False
 
 
 def prepare(profile):
-    """No report of an earlier build; a site that was deleted is made again."""
-    for folder in ("reports", "logs"):
+    """No report of an earlier build; a site that was deleted is made again.
+
+    Snakemake keeps a copy of the Snakefile, and would go on with it after a change.
+    """
+    for folder in ("reports", "logs", ".cache"):
         shutil.rmtree(BUILD / folder, ignore_errors=True)
     if not (BUILD / "html" / "index.html").exists():
         (BUILD / "site.stamp").unlink(missing_ok=True)
