@@ -379,7 +379,8 @@ def test_board_by_keyboard(game_tab):
     chosen = tab.locator('.board [aria-pressed="true"]').all_inner_texts()
     assert chosen == ["0", "2"] and "square 18" in said(tab)
     tab.locator(".weights summary").press("Enter")
-    tab.get_by_label("square 2", exact=True).last.fill("3")
+    # not the square of the board: while the list unfolds it is the last of that name
+    tab.locator(".weights").get_by_label("square 2", exact=True).fill("3")
     tab.keyboard.press("Enter")
     assert "5/6" in tab.locator(".panels").inner_text()
     tab.get_by_role("slider", name="Turns").focus()
