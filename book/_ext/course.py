@@ -1,17 +1,17 @@
 """The course pages from their tables: plans, objectives, rubrics, and `{exercise}`.
 
-`{course-plan} four_weeks`, `{objectives}` and `{rubric-table} homework` write sections from
-`course/plans.yml`, `objectives.yml` and `rubric.yml`; every sum is computed here, and a
-session whose steps do not fill its time stops the build. {exercise}`2.3` leads to that
-exercise of its chapter.
+`{course-plan} four_weeks`, `{objectives}` and `{rubric-table} homework` write sections
+from `course/plans.yml`, `objectives.yml` and `rubric.yml`; every sum is computed here,
+and a session whose steps do not fill its time stops the build. {exercise}`2.3` leads to
+that exercise of its chapter.
 """
 
 import re
 from pathlib import Path
 
-import yaml
 from docutils import nodes
 from docutils.statemachine import StringList
+from quiz import read
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -23,6 +23,10 @@ LOG = logging.getLogger(__name__)
 
 def total(entries) -> int:
     return sum(entry["min"] for entry in entries)
+
+
+def line(text) -> str:
+    return " ".join(text.split())
 
 
 def clock(minutes) -> str:
@@ -51,10 +55,9 @@ def shares(steps) -> str:
 def step_row(step, begin) -> str:
     """A row of the table: from when to when, what happens, what may go wrong."""
     who = f", {step['who']}" if "who" in step else ""
-    wrong = f" *May go wrong:* {step['wrong'].strip()}" if "wrong" in step else ""
-    what = f"**{step['kind'].capitalize()}{who}.** {step['do'].strip()}{wrong}"
-    time = f"{clock(begin)}–{clock(begin + step['min'])}"
-    return f"* - {time}\n  - {' '.join(what.split())}\n"
+    wrong = f"\n\n    *May go wrong:* {line(step['wrong'])}" if "wrong" in step else ""
+    what = f"**{step['kind'].capitalize()}{who}.** {line(step['do'])}{wrong}"
+    return f"* - {clock(begin)}–{clock(begin + step['min'])}\n  - {what}\n"
 
 
 def session_text(session) -> str:
@@ -79,7 +82,7 @@ def homework(session) -> str:
 
 def overview(sessions) -> str:
     """All sessions with their minutes, and the sums."""
-    head = "| | minutes | homework |\n|---|---|---|\n"
+    head = "| session | minutes | homework |\n|---|---|---|\n"
     counts = [(s["minutes"], total(s.get("homework", []))) for s in sessions]
     names = [session["title"] for session in sessions]
     rows = [f"| {n} | {a} | {b or '–'} |" for n, (a, b) in zip(names, counts)]
@@ -94,9 +97,10 @@ def goals_text(part) -> str:
 
 def rubric_text(criterion, levels) -> str:
     """A criterion as a row of cards, one for each level."""
+    heads = [f"{level['name']}: {worth(criterion, level)}" for level in levels]
     cards = [
-        f":::{{grid-item-card}} {level['name']}: {worth(criterion, level)}\n{says}\n:::\n"
-        for level, says in zip(levels, criterion["levels"], strict=True)
+        f":::{{grid-item-card}} {head}\n{says}\n:::\n"
+        for head, says in zip(heads, criterion["levels"], strict=True)
     ]
     return f"::::{{grid}} 1 2 4 4\n:gutter: 2\n\n{''.join(cards)}::::\n"
 
@@ -114,7 +118,7 @@ class FromTable(SphinxDirective):
     def table(self, name):
         path = Path(self.env.srcdir) / "course" / name
         self.env.note_dependency(str(path))
-        return yaml.safe_load(path.read_text())
+        return read(path)
 
     def parsed(self, text) -> list:
         box = nodes.container()

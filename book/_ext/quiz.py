@@ -5,6 +5,7 @@ is right or wrong, so a quiz needs no script. `quiz.mjs` adds a field for number
 counts what was right at the first try.
 """
 
+import hashlib
 from pathlib import Path
 
 import yaml
@@ -69,9 +70,18 @@ def check_number(entry, path, place):
     need(len(set(values)) == len(values), path, place, "two mistakes are the same.")
 
 
+def read(path):
+    """A table of the course; ExtensionError, with the line, if it is no YAML."""
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        where = f"book/course/{Path(path).name}, line {error.problem_mark.line + 1}"
+        raise ExtensionError(f"{where}: {error.problem}.") from None
+
+
 def load(path) -> list[dict]:
     """The questions of a file; ExtensionError, with the place, if one is not whole."""
-    questions = yaml.safe_load(Path(path).read_text())
+    questions = read(path)
     for place, entry in enumerate(questions, start=1):
         known = set(entry) in (CHOICE, NUMBER)
         need(known, path, place, f"it has {', '.join(entry)}.")
@@ -85,10 +95,15 @@ def load(path) -> list[dict]:
     return questions
 
 
+def shuffled(option) -> str:
+    """A key that puts options into an order which tells nothing, always the same."""
+    return hashlib.sha256(option["say"].encode()).hexdigest()
+
+
 def all_options(entry) -> list[dict]:
     """The fold-outs of a question: its options, or its answer and the mistakes."""
     if "options" in entry:
-        return entry["options"]
+        return sorted(entry["options"], key=shuffled)
     answer = {"say": "The answer", "right": True}
     wrong = [{"say": f"If you have {m['number']}", **m} for m in entry["mistakes"]]
     return [{**entry, **answer, "within": entry["within"]}, *wrong]
