@@ -109,6 +109,13 @@ def all_options(entry) -> list[dict]:
     return [{**entry, **answer, "within": entry["within"]}, *wrong]
 
 
+def said(option) -> str:
+    """The first words of a reason; an answer that is a number says which."""
+    if not option.get("right", False):
+        return "Not right."
+    return f"It is {option['number']}." if "number" in option else "Right."
+
+
 def kind(entry) -> str:
     """What is asked for, in words."""
     if "number" in entry:
@@ -149,7 +156,7 @@ class Quiz(SphinxDirective):
 
     def option(self, option):
         right = option.get("right", False)
-        verdict = nodes.strong("", "Right." if right else "Not right.")
+        verdict = nodes.strong("", said(option))
         first, *rest = self.parsed(option["why"])
         first[:0] = [verdict, nodes.Text(" ")]
         why = tag("div", first, *rest, classes="why")
