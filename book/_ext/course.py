@@ -67,7 +67,7 @@ def session_text(session) -> str:
     for step in session["steps"]:
         rows.append(step_row(step, begin))
         begin += step["min"]
-    table = "```{list-table}\n:class: plan\n:header-rows: 1\n:widths: 14 86\n\n"
+    table = "```{list-table}\n:class: plan\n:header-rows: 1\n:widths: auto\n\n"
     head = "* - Time\n  - What happens\n"
     read = " · ".join(f"{{doc}}`/notebooks/{name}`" for name in session["chapters"])
     lines = [f"Chapters: {read}\n", f"Minutes: {shares(session['steps'])}.\n"]
