@@ -27,11 +27,16 @@ class BadProject(Exception):
     """Something in the folder is not as it should be; the message says what to do."""
 
 
+def toc_files(entries) -> list[str]:
+    """The files of some entries of the table of contents, and of those below them."""
+    return [f for e in entries for f in (e["file"], *toc_files(e.get("sections", [])))]
+
+
 def toc_parts(root=ROOT) -> list[dict]:
     """The parts of the table of contents, each with its caption and its files."""
     toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
     return [
-        {"caption": p.get("caption", ""), "files": [c["file"] for c in p["chapters"]]}
+        {"caption": p.get("caption", ""), "files": toc_files(p["chapters"])}
         for p in toc["parts"]
     ]
 

@@ -14,6 +14,7 @@ page can neither drift from the chapters nor compute a thing twice.
 
 import json
 import re
+import textwrap
 
 import chapters
 import weave
@@ -21,7 +22,7 @@ from chapters import BUILD
 
 FIELD = re.compile(r"\{\{\s+([a-z]\w*)\.(.*?)\s*\}\}")
 FIGURE = re.compile(
-    r"^```\{chapter-figure\} *(\S+) *\n((?:(?!```).*\n)*)```$", re.MULTILINE
+    r"^( *)```\{chapter-figure\} *(\S+) *\n((?:(?!\s*```).*\n)*) *```$", re.MULTILINE
 )
 LEFT_OUT = re.compile(r"^```\{left-out\}\s*^```$", re.MULTILINE)
 SECTION = re.compile(
@@ -95,7 +96,7 @@ def with_figures(text, page, stage) -> str:
     figures = drawn(stage)
 
     def block(match):
-        name = match[1]
+        indent, name = match[1], match[2]
         if not figures.get(name, ("",))[0]:
             raise chapters.BadProject(
                 f"book/{page} shows {name}, but no chapter draws a figure of that name."
@@ -103,7 +104,8 @@ def with_figures(text, page, stage) -> str:
         picture, alt = figures[name]
         (stage / PICTURES).mkdir(exist_ok=True)
         (stage / PICTURES / f"{name}.svg").write_text(picture)
-        return f"```{{figure}} /{PICTURES}/{name}.svg\n:alt: {alt}\n\n```"
+        shown = f"```{{figure}} /{PICTURES}/{name}.svg\n:alt: {alt}\n\n```"
+        return textwrap.indent(shown, indent)
 
     return FIGURE.sub(block, text)
 
@@ -131,8 +133,8 @@ def pictures() -> list[str]:
 
 
 def complete(stage):
-    """Fill every page in the staged folder, but for the chapters."""
-    for path in sorted(stage.rglob("*.md")):
+    """Fill every page in the staged folder, and the tables that pages are made of."""
+    for path in sorted([*stage.rglob("*.md"), *stage.glob("course/*.yml")]):
         page = path.relative_to(stage).as_posix()
         text = path.read_text()
         new = with_limits(with_figures(filled(text, page), page, stage), stage)
