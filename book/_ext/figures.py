@@ -9,17 +9,28 @@ import html
 import re
 from pathlib import Path
 
+import drawing
 from docutils import nodes
 
 INK, PAPER = "#000001", "#fffffe"
+NAME = re.compile(r'(\bid="|href="#|url\(#)([^")]+)([")])')
 OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 
 
-def own_ids(svg, prefix) -> str:
-    """Make every id, and every reference to one, particular to this figure."""
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', svg)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", svg)
+def own_ids(svg, prefix, shared=()) -> str:
+    """Make every id, and every reference to one, particular to this figure.
+
+    What all figures of the page share keeps its name.
+    """
+    numbers = {}
+
+    def named(match):
+        before, old, after = match.groups()
+        if old not in shared:
+            old = f"{prefix}{numbers.setdefault(old, len(numbers))}"
+        return before + old + after
+
+    return NAME.sub(named, svg)
 
 
 def attribute(tag, name) -> str:
@@ -32,34 +43,50 @@ def opening_tag(old, alt) -> str:
 
     On a telephone it stays wide enough to be read, and its box scrolls.
     """
-    label, width = html.escape(alt, quote=True), attribute(old, "width")
+    label = html.escape(" ".join(alt.split()), quote=True)
+    width = attribute(old, "width")
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" '
-        'xmlns:xlink="http://www.w3.org/1999/xlink" class="figure" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" class="figure" role="img" '
         f'aria-label="{label}" viewBox="{attribute(old, "viewBox")}" '
         f'style="width: 100%; min-width: min({width}, 27rem); max-width: {width}">'
     )
 
 
-def inline(svg, alt, prefix) -> str:
-    """The figure as a part of an HTML page."""
+def inline(svg, alt, prefix, letters=None) -> str:
+    """The figure as a part of an HTML page; its letters are added to `letters`."""
+    letters = {} if letters is None else letters
     match = OPENING.search(svg)
-    body = svg[match.end() :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = svg[match.start() :]
     for stand_in, colour in ((INK, "currentColor"), (PAPER, "none")):
         body = re.sub(stand_in, colour, body, flags=re.IGNORECASE)
-    return opening_tag(match[0], alt) + own_ids(body, prefix)
+    body = own_ids(drawing.lighten(body, letters), prefix, letters)
+    return f"{opening_tag(match[0], alt)}{body}</svg>"
+
+
+def type_case(letters) -> str:
+    """The letters of all figures of a page, once, where nobody sees them."""
+    paths = (
+        f'<path id="{name}" d="{outline}" transform="{transform}"/>'
+        for name, (outline, transform) in letters.items()
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" class="letters" width="0" height="0" '
+        f'aria-hidden="true"><defs>{"".join(paths)}</defs></svg>'
+    )
 
 
 def put_figures_into_page(app, doctree, docname):
     if app.builder.format != "html":
         return
     images = [n for n in doctree.findall(nodes.image) if n["uri"].endswith(".svg")]
+    letters = {}
     for number, image in enumerate(images, start=1):
         path = Path(app.srcdir, image["uri"].lstrip("/"))
         path = path if path.exists() else Path(app.srcdir, docname).parent / path
-        svg = inline(path.read_text(), image.get("alt", ""), f"f{number}-")
+        svg = inline(path.read_text(), image.get("alt", ""), f"f{number}-", letters)
         image.replace_self(nodes.raw("", svg, format="html"))
+    if letters:
+        doctree += nodes.raw("", type_case(letters), format="html")
 
 
 def setup(app):
