@@ -10,6 +10,7 @@ import base64
 import io
 import itertools
 import re
+import zlib
 from xml.etree import ElementTree
 
 from PIL import Image
@@ -20,6 +21,8 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 LETTER = re.compile(r"[A-Za-z][\w-]+-[0-9a-f]+$")  # the name of a glyph
 MOVE = re.compile(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)$")
 UNIT = 100  # steps in one point
+CLOUD = 20  # points in a row that are worth a marker
+CLOUD_MARK = {"markerUnits": "userSpaceOnUse", "overflow": "visible"}
 
 
 def short(value, digits=2) -> str:
@@ -71,7 +74,10 @@ def lighter_path(path) -> str:
 
 
 def lighter_style(style) -> str:
-    return NUMBER.sub(lambda m: short(m[0], 3), re.sub(r"\s*([;:])\s*", r"\1", style))
+    """Without blanks; without the colour of the text, which every figure has anyway."""
+    style = re.sub(r"\s*([;:])\s*", r"\1", style)
+    style = "" if style == "fill:currentColor" else style
+    return NUMBER.sub(lambda m: short(m[0], 3), style)
 
 
 def lighter_transform(text) -> str:
@@ -100,6 +106,8 @@ def lighten_attributes(element):
             element.set("d", lighter_path(value))
         elif name == "style":
             element.set("style", lighter_style(value))
+            if not element.get("style"):
+                del element.attrib["style"]
         elif name == "transform":
             element.set("transform", lighter_transform(value))
         elif name in ("x", "y", "width", "height", "cx", "cy", "r"):
@@ -121,24 +129,46 @@ def place_letter(element):
 
 
 def gather_marks(element):
-    """Points in a row that share a style carry it once, on a group around them."""
+    """Points in a row that look the same carry their look once.
+
+    A few stand in a group; a cloud becomes one line, unseen, with a mark at each point.
+    """
     for child in element:
         gather_marks(child)
     children = []
     for style, run in itertools.groupby(element, mark_style):
         marks = list(run)
-        if style and len(marks) > 1:
-            group = ElementTree.Element(SVG + "g", {"style": style})
-            for mark in marks:
-                del mark.attrib["style"]
-            group.extend(marks)
-            marks = [group]
+        if style and len(marks) >= CLOUD and len({m.get("href") for m in marks}) == 1:
+            marks = cloud(marks, style)
+        elif style and len(marks) > 1:
+            marks = [grouped(marks, style)]
         children += marks
     element[:] = children
 
 
+def grouped(marks, style):
+    group = ElementTree.Element(SVG + "g", {"style": style})
+    for mark in marks:
+        del mark.attrib["style"]
+    group.extend(marks)
+    return group
+
+
+def cloud(marks, style):
+    """A marker, and a line through all points that shows nothing but the marker."""
+    shape = marks[0].get("href")
+    name = f"cloud{zlib.crc32((shape + style).encode()):x}"
+    marker = ElementTree.Element(SVG + "marker", {"id": name, **CLOUD_MARK})
+    ElementTree.SubElement(marker, SVG + "use", {"href": shape, "style": style})
+    points = " L ".join(f"{m.get('x', 0)} {m.get('y', 0)}" for m in marks)
+    line = {"d": lighter_path(f"M {points}"), "style": f"fill:none;marker:url(#{name})"}
+    return [marker, ElementTree.Element(SVG + "path", line)]
+
+
 def mark_style(element) -> str:
-    return element.get("style", "") if element.tag == SVG + "use" else ""
+    """The look of a point; "" for all else and for what has more than a place."""
+    plain = element.tag == SVG + "use" and "transform" not in element.attrib
+    return element.get("style", "") if plain else ""
 
 
 def referred(root) -> set[str]:

@@ -20,15 +20,15 @@ OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 def own_ids(svg, prefix, shared=()) -> str:
     """Make every id, and every reference to one, particular to this figure.
 
-    What all figures of the page share keeps its name.
+    What all figures of the page share is named by its place in `shared`.
     """
-    numbers = {}
+    numbers, places = {}, {name: place for place, name in enumerate(shared)}
 
     def named(match):
         before, old, after = match.groups()
-        if old not in shared:
-            old = f"{prefix}{numbers.setdefault(old, len(numbers))}"
-        return before + old + after
+        if old in places:
+            return f"{before}L{places[old]}{after}"
+        return f"{before}{prefix}{numbers.setdefault(old, len(numbers))}{after}"
 
     return NAME.sub(named, svg)
 
@@ -66,8 +66,8 @@ def inline(svg, alt, prefix, letters=None) -> str:
 def type_case(letters) -> str:
     """The letters of all figures of a page, once, where nobody sees them."""
     paths = (
-        f'<path id="{name}" d="{outline}" transform="{transform}"/>'
-        for name, (outline, transform) in letters.items()
+        f'<path id="L{place}" d="{outline}" transform="{transform}"/>'
+        for place, (outline, transform) in enumerate(letters.values())
     )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="letters" width="0" height="0" '

@@ -16,7 +16,8 @@ from fontTools.ttLib import TTFont
 TEMPLATES = Path(__file__).with_name("templates")
 CLASSES = re.compile(r'\bclass="([^"]*)"')
 WORD = re.compile(r"[A-Za-z_][\w-]*")
-ICON = re.compile(r'content:\s*"\\([0-9a-f]{4,5})"')
+ICON = re.compile('content:\\s*"([\ue000-\uf8ff])"')  # characters for private use
+CODE = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.DOTALL)
 NESTED = ("media", "supports", "layer")
 OWN = Path(__file__).parents[1] / "_static"  # what the book wrote itself
 UNUSED = ("scripts/fontawesome.js*", "locales", "vendor/fontawesome/*.txt")
@@ -99,6 +100,31 @@ def to_woff(sheet) -> str:
     )
 
 
+def plain_tokens(sheet) -> set[str]:
+    """Kinds of words in code that have the colour of all code, in each theme."""
+    base = dict(re.findall(r"(html\S+) \.highlight\s*{[^}]*color: (#\w+)\s*}", sheet))
+    looks = {}
+    for theme, kind, look in re.findall(
+        r"(html\S+) \.highlight \.(\w+)\s*{([^}]*)}", sheet
+    ):
+        looks.setdefault(kind, set()).add(look.strip() == f"color: {base.get(theme)}")
+    return {kind for kind, plain in looks.items() if plain == {True}}
+
+
+def without_plain_tokens(page, plain) -> str:
+    """The page without the marks around words of code that change nothing."""
+    kinds = "|".join(sorted(plain))
+    mark = re.compile(rf'<span class="(?:{kinds})">([^<]*)</span>')
+    return CODE.sub(lambda block: mark.sub(r"\1", block[0]), page)
+
+
+def unmark_code(site):
+    sheet = (site / "_static" / "pygments.css").read_text()
+    if plain := plain_tokens(sheet):
+        for page in site.rglob("*.html"):
+            page.write_text(without_plain_tokens(page.read_text(), plain))
+
+
 def make_lean(app, error):
     if error or app.builder.format != "html":
         return
@@ -106,11 +132,12 @@ def make_lean(app, error):
     for pattern in UNUSED:
         for path in static.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    unmark_code(Path(app.outdir))
     used, codes = names_in_use(Path(app.outdir)), set()
     for sheet in static.rglob("*.css"):
         if not (OWN / sheet.relative_to(static)).exists():
             text = to_woff(trim(sheet.read_text(), used))
-            codes |= {int(code, 16) for code in ICON.findall(text)}
+            codes |= set(map(ord, ICON.findall(text)))
             sheet.write_text(text)
     for font in static.glob("vendor/fontawesome/webfonts/*.ttf"):
         keep_icons(font, codes)
