@@ -20,7 +20,7 @@ ICON = re.compile('content:\\s*"([\ue000-\uf8ff])"')  # characters for private u
 CODE = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.DOTALL)
 NESTED = ("media", "supports", "layer")
 OWN = Path(__file__).parents[1] / "_static"  # what the book wrote itself
-UNUSED = ("scripts/fontawesome.js*", "locales", "vendor/fontawesome/*.txt")
+UNUSED = ("scripts/fontawesome.js*", "scripts/bootstrap.js*", "locales", "vendor/fontawesome/*.txt")
 
 
 def names_in_use(site) -> set[str]:

@@ -5,6 +5,7 @@ sources, because Jupyter Book would load every script found there on every page.
 """
 
 import importlib.util
+import re
 from pathlib import Path
 
 from sphinx.errors import ExtensionError
@@ -23,6 +24,16 @@ NEEDED = (
 REMOTE = ("http:", "https:", "//")
 # Its script belongs to a launch button that this book does not have.
 UNUSED = ("sphinx-thebe.", "THEBE_JS_URL")
+# A script that serves one kind of thing comes only to pages that have it.
+TOGGLE = re.compile(r'class="[^"]*(?:toggle|dropdown)')
+ONLY_FOR = {
+    "design-tabs": re.compile(r'class="sd-tab'),
+    "togglebutton": TOGGLE,
+    "toggleHint": TOGGLE,
+    "toggleOpenOnPrint": TOGGLE,
+    "copybutton": re.compile("<pre"),
+    "clipboard": re.compile("<pre"),
+}
 
 
 def mathjax_folder() -> Path:
@@ -54,22 +65,24 @@ def remove_unused(static):
         path.unlink()
 
 
-def is_local(asset) -> bool:
-    """Whether a script or style comes from the site and is of use in it."""
+def is_useful(asset, body) -> bool:
+    """Whether a script or style comes from the site and has something to do."""
     name = str(getattr(asset, "filename", asset) or "")
-    body = getattr(asset, "attributes", {}).get("body") or ""
-    return not name.startswith(REMOTE) and not any(u in name + body for u in UNUSED)
+    text = name + str(getattr(asset, "attributes", {}).get("body") or "")
+    idle = any(mark in text and not sign.search(body) for mark, sign in ONLY_FOR.items())
+    return not name.startswith(REMOTE) and not any(u in text for u in UNUSED) and not idle
 
 
-def keep_local(_app, _page, _template, context, _doctree):
+def keep_useful(_app, _page, _template, context, _doctree):
+    body = context.get("body") or ""
     for kind in ("script_files", "css_files"):
         if kind in context:
-            context[kind] = [a for a in context[kind] if is_local(a)]
+            context[kind] = [a for a in context[kind] if is_useful(a, body)]
 
 
 def setup(app):
     app.config.mathjax_path = "mathjax/startup.js"
     app.connect("config-inited", choose_parts)
-    app.connect("html-page-context", keep_local, priority=999)
+    app.connect("html-page-context", keep_useful, priority=999)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True}
