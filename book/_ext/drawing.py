@@ -21,6 +21,7 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 LETTER = re.compile(r"[A-Za-z][\w-]+-[0-9a-f]+$")  # the name of a glyph
 MOVE = re.compile(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)$")
 UNIT = 100  # steps in one point
+LONG, LONG_UNIT = 40, 20  # a line of so many points is wider than a coarser step
 CLOUD = 20  # points in a row that are worth a marker
 CLOUD_MARK = {"markerUnits": "userSpaceOnUse", "overflow": "visible"}
 
@@ -32,23 +33,23 @@ def short(value, digits=2) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", text)
 
 
-def joined(numbers) -> str:
-    """Numbers in hundredths, with a space only where they would run together."""
+def joined(numbers, unit) -> str:
+    """Numbers in steps, with a space only where they would run together."""
     text = ""
-    for number in (short(n / UNIT) for n in numbers):
+    for number in (short(n / unit) for n in numbers):
         text += f" {number}" if text and not number.startswith("-") else number
     return text
 
 
-def steps(path):
-    """(command, relative numbers in hundredths) of a path of M, L, Q, C and z."""
+def steps(path, unit):
+    """(command, relative numbers in steps) of a path of M, L, Q, C and z."""
     tokens, here, start = TOKEN.findall(path), (0, 0), (0, 0)
     at = 0
     while at < len(tokens):
         command, numbers = tokens[at], []
         at += 1
         while at < len(tokens) and not tokens[at].isalpha():
-            numbers.append(round(float(tokens[at]) * UNIT))
+            numbers.append(round(float(tokens[at]) * unit))
             at += 1
         yield command.lower(), [n - here[i % 2] for i, n in enumerate(numbers)]
         here = tuple(numbers[-2:]) or start
@@ -63,8 +64,9 @@ def lighter_path(path) -> str:
     if set(re.findall("[A-DF-Za-df-z]", path)) - set("MLQCZz"):
         return path
     text, last = "", None
-    for command, numbers in steps(path):
-        body = joined(numbers)
+    unit = LONG_UNIT if path.count("L") > LONG else UNIT
+    for command, numbers in steps(path, unit):
+        body = joined(numbers, unit)
         if command == last and numbers:
             text += body if body.startswith("-") else f" {body}"
         else:

@@ -7,12 +7,14 @@ paper) becomes transparent. The alternative text becomes the label of the figure
 
 import html
 import re
+from collections import Counter
 from pathlib import Path
 
 import drawing
 from docutils import nodes
 
 INK, PAPER = "#000001", "#fffffe"
+LOOK = re.compile(r'\bstyle="([^"]+)"')
 NAME = re.compile(r'(\bid="|href="#|url\(#)([^")]+)([")])')
 OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 
@@ -63,15 +65,37 @@ def inline(svg, alt, prefix, letters=None) -> str:
     return f"{opening_tag(match[0], alt)}{body}</svg>"
 
 
-def type_case(letters) -> str:
-    """The letters of all figures of a page, once, where nobody sees them."""
+def shared_looks(svgs) -> dict[str, str]:
+    """A class for each style that several shapes of a page have."""
+    count = Counter(look for svg in svgs for look in LOOK.findall(svg))
+    often = [look for look, n in count.items() if n > 2 and "url(" not in look]
+    return {look: f"k{place}" for place, look in enumerate(often)}
+
+
+def with_classes(svg, looks) -> str:
+    """The figure with classes in place of the styles that are shared."""
+
+    def named(tag):
+        if 'class="' in tag[0]:
+            return tag[0]
+        return LOOK.sub(
+            lambda m: f'class="{looks[m[1]]}"' if m[1] in looks else m[0], tag[0]
+        )
+
+    return re.sub(r"<[^>]+>", named, svg)
+
+
+def type_case(letters, looks) -> str:
+    """What the figures of a page share, once: outlines of letters, and styles."""
     paths = (
         f'<path id="L{place}" d="{outline}" transform="{transform}"/>'
         for place, (outline, transform) in enumerate(letters.values())
     )
+    rules = (f".figure .{name}{{{look}}}" for look, name in looks.items())
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="letters" width="0" height="0" '
-        f'aria-hidden="true"><defs>{"".join(paths)}</defs></svg>'
+        f'aria-hidden="true"><style>{"".join(rules)}</style>'
+        f"<defs>{''.join(paths)}</defs></svg>"
     )
 
 
@@ -79,14 +103,17 @@ def put_figures_into_page(app, doctree, docname):
     if app.builder.format != "html":
         return
     images = [n for n in doctree.findall(nodes.image) if n["uri"].endswith(".svg")]
-    letters = {}
+    letters, svgs = {}, []
     for number, image in enumerate(images, start=1):
         path = Path(app.srcdir, image["uri"].lstrip("/"))
         path = path if path.exists() else Path(app.srcdir, docname).parent / path
-        svg = inline(path.read_text(), image.get("alt", ""), f"f{number}-", letters)
-        image.replace_self(nodes.raw("", svg, format="html"))
-    if letters:
-        doctree += nodes.raw("", type_case(letters), format="html")
+        alt = image.get("alt", "")
+        svgs.append(inline(path.read_text(), alt, f"f{number}-", letters))
+    looks = shared_looks(svgs)
+    for image, svg in zip(images, svgs):
+        image.replace_self(nodes.raw("", with_classes(svg, looks), format="html"))
+    if images:
+        doctree += nodes.raw("", type_case(letters, looks), format="html")
 
 
 def setup(app):

@@ -33,6 +33,8 @@ ONLY_FOR = {
     "toggleOpenOnPrint": TOGGLE,
     "copybutton": re.compile("<pre"),
     "clipboard": re.compile("<pre"),
+    "claims.css": re.compile("claims"),
+    "explorer.css": re.compile("explorer"),
 }
 
 
