@@ -204,7 +204,7 @@ def take_letters(element, letters):
         if child.tag != SVG + "path" or not LETTER.match(name):
             take_letters(child, letters)
             continue
-        outline = child.get("d"), child.get("transform", "")
+        outline = child.get("d", ""), child.get("transform", "")
         if letters.setdefault(name, outline) != outline:
             raise ValueError(f"two outlines are called {name}")
         element.remove(child)
