@@ -12,12 +12,14 @@ HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
 TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
 LINTED = $(wildcard src tests workflow benchmarks book/_ext)
 
-.PHONY: book serve test check lint clean
+.PHONY: book serve pdf test check lint clean
 .DEFAULT_GOAL := book
 
 book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
 
 serve: book ; @$(PY) workflow/serve.py $(PORT)
+
+pdf: book ; @$(PY) workflow/print.py
 
 test: book ; $(PY) -m pytest -n 2 --dist loadfile
 
