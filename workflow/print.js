@@ -19,8 +19,8 @@
     const room = box.clientWidth, wide = inner ? inner.getBoundingClientRect().width : 0;
     if (wide > room + 1) inner.style.zoom = room / wide;
   };
-  for (const box of article.querySelectorAll("div.math"))
-    fit(box, box.querySelector("mjx-container > mjx-math"));
+  for (const box of article.querySelectorAll("div.math mjx-container"))
+    fit(box, box.querySelector("mjx-math"));
   for (const table of article.querySelectorAll("table")) fit(table.parentElement, table);
 
   for (const link of article.querySelectorAll("a[href]")) {
@@ -55,6 +55,6 @@
     title: article.querySelector("h1").textContent.trim(),
     article: article.outerHTML,
     formulas: rules.join("\n"),
-    sheets: sheets.map((e) => `<link rel="stylesheet" href="${e.href}">`).join(""),
+    sheets: sheets.map((e) => `<link rel="stylesheet" href="${e.href}">`),
   };
 };

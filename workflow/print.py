@@ -1,8 +1,9 @@
 """One PDF of the whole book, from the built site: `make pdf`.
 
-Each page is opened as a reader would, and what it shows is taken over: formulas typeset,
-explorers as the still picture of the moment. All of it becomes one document, which
-Chromium prints twice: the first time tells the page numbers of the table of contents.
+Each page is opened as a reader would, and what it shows is taken over: formulas as
+they are typeset, explorers as the still picture of the moment. All of it becomes one
+document, which Chromium prints twice: the first time tells the page numbers of the
+table of contents.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def printer():
 
 
 def take(tab, base, page, pages) -> dict:
-    """What a page shows: its title, its article, the style sheet of its formulas."""
+    """What a page shows: title, article, and the style sheets that it needs."""
     tab.goto(f"{base}{page}.html", wait_until="networkidle")
     tab.evaluate("window.formulasReady")
     return tab.evaluate(TAKE, [page, pages, base])
@@ -88,23 +89,26 @@ def contents(taken, numbers) -> str:
 def document(taken, numbers=()) -> str:
     """The whole book as one page of HTML that needs no script."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    title, first = config["title"], next(iter(taken.values()))
+    title = config["title"]
+    sheets = dict.fromkeys(sheet for each in taken.values() for sheet in each["sheets"])
     formulas = "\n".join(each["formulas"] for each in taken.values())
     articles = "\n".join(each["article"] for each in taken.values())
     return (
-        f'<!doctype html><html lang="en" data-theme="light"><title>{title}</title>'
-        f"{first['sheets']}<style>{formulas}</style><body>"
+        '<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">'
+        f"<title>{title}</title>{''.join(sheets)}<style>{formulas}</style><body>"
         f'<div class="printed-front"><p class="heading">{title}</p>'
-        f"<p>{config['author']}, {config['copyright']}. Text and figures under CC BY 4.0, "
-        "code under the MIT License. Made from the site of the book, where explorers "
-        f'move.</p></div><div class="printed-front">{contents(taken, numbers)}</div>'
-        f'<main class="bd-content">{articles}</main></body></html>'
+        f"<p>{config['author']}, {config['copyright']}. Text and figures under CC BY "
+        "4.0, code under the MIT License. Made from the site of the book, where "
+        "explorers move.</p></div>"
+        f'<div class="printed-front">{contents(taken, numbers)}'
+        f'</div><main class="bd-content">{articles}</main></body></html>'
     )
 
 
 def pdf(tab, base, text) -> bytes:
     """Let Chromium print a document, as if it were a page of the site."""
-    tab.route(f"{base}book.html", lambda route: route.fulfill(body=text))
+    answer = {"body": text, "content_type": "text/html; charset=utf-8"}
+    tab.route(f"{base}book.html", lambda route: route.fulfill(**answer))
     tab.goto(f"{base}book.html", wait_until="load")
     tab.evaluate("document.fonts.ready.then(() => 0)")
     data = tab.pdf(

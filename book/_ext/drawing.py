@@ -225,7 +225,7 @@ def visible(text) -> str | None:
 
 
 def lighten(svg, letters) -> str:
-    """What is inside a drawing, lighter; the outlines of its letters go to `letters`."""
+    """What is inside a drawing, lighter; outlines of letters go to `letters`."""
     root = ElementTree.fromstring(svg)  # comments are left out by the parser
     drop_remarks(root)
     for element in root.iter():

@@ -5,6 +5,7 @@ page and no script names, and the icon fonts keep the icons that are left. It is
 theme's sheets that shrink, from about half a megabyte; those of the book stay whole.
 """
 
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -20,7 +21,12 @@ ICON = re.compile("[\ue000-\uf8ff]")  # icons are characters for private use
 CODE = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.DOTALL)
 NESTED = ("media", "supports", "layer")
 OWN = Path(__file__).parents[1] / "_static"  # what the book wrote itself
-UNUSED = ("scripts/fontawesome.js*", "scripts/bootstrap.js*", "locales", "vendor/fontawesome/*.txt")
+UNUSED = (
+    "scripts/fontawesome.js*",
+    "scripts/bootstrap.js*",
+    "locales",
+    "vendor/fontawesome/*.txt",
+)
 
 
 def names_in_use(site) -> set[str]:
@@ -50,7 +56,7 @@ def selectors(prelude):
 
 def asked(selector):
     """Classes that an element must have; not those inside :not(...) or :is(...)."""
-    for before, token in zip(selector, selector[1:]):
+    for before, token in itertools.pairwise(selector):
         if before == "." and token.type == "ident":
             yield token.value
 
@@ -64,7 +70,9 @@ def trimmed(rules, used):
                 heads = (tinycss2.serialize(s).strip() for s in alive)
                 body = tinycss2.serialize(rule.content).strip()
                 yield f"{','.join(heads)}{{{body}}}"
-        elif rule.type == "at-rule" and rule.lower_at_keyword in NESTED and rule.content:
+        elif (
+            rule.type == "at-rule" and rule.lower_at_keyword in NESTED and rule.content
+        ):
             inner = tinycss2.parse_rule_list(rule.content, True, True)
             if body := "".join(trimmed(inner, used)):
                 head = tinycss2.serialize(rule.prelude).strip()
@@ -94,7 +102,7 @@ def keep_icons(font, codes):
 def to_woff(sheet) -> str:
     """Point the icon fonts of a style sheet to the files that are left."""
     return re.sub(
-        r'src:url\(([^)]*webfonts/[^)]*)\.woff2\)[^;}]*',
+        r"src:url\(([^)]*webfonts/[^)]*)\.woff2\)[^;}]*",
         r'src:url(\1.woff) format("woff")',
         sheet,
     )

@@ -71,8 +71,12 @@ def is_useful(asset, body) -> bool:
     """Whether a script or style comes from the site and has something to do."""
     name = str(getattr(asset, "filename", asset) or "")
     text = name + str(getattr(asset, "attributes", {}).get("body") or "")
-    idle = any(mark in text and not sign.search(body) for mark, sign in ONLY_FOR.items())
-    return not name.startswith(REMOTE) and not any(u in text for u in UNUSED) and not idle
+    idle = any(
+        mark in text and not sign.search(body) for mark, sign in ONLY_FOR.items()
+    )
+    return (
+        not name.startswith(REMOTE) and not any(u in text for u in UNUSED) and not idle
+    )
 
 
 def keep_useful(_app, _page, _template, context, _doctree):

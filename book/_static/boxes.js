@@ -5,7 +5,7 @@
     ["div.highlight pre, .cell_output pre", "Code or its output, wider than the page"],
     [".pst-scrollable-table-container, .cell_output .output", "Table or figure, wider than the page"],
     ["figure", "Figure, wider than the page"],
-    ["div.math", "Formula, wider than the page"],
+    ["div.math mjx-container", "Formula, wider than the page"],
   ];
 
   function name(box, label) {
