@@ -152,6 +152,6 @@ def make_lean(app, error):
 
 
 def setup(app):
-    app.config.templates_path.append(str(TEMPLATES))
+    app.config.templates_path.insert(0, str(TEMPLATES))
     app.connect("build-finished", make_lean, priority=900)
     return {"version": "1", "parallel_read_safe": True}
