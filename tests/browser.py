@@ -99,11 +99,7 @@ class Visit:
 
     def open(self, page, until="load"):
         self.tab.goto(self.base + page, wait_until=until)
-        self.tab.wait_for_function(
-            "!document.querySelector('.math') ||"
-            " (window.MathJax && MathJax.startup && MathJax.startup.promise)"
-        )
-        self.tab.evaluate("window.MathJax?.startup?.promise?.then(() => 0)")
+        self.tab.evaluate("window.formulasReady")
         return self.tab
 
 

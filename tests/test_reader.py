@@ -221,6 +221,23 @@ def test_no_id_is_there_twice_while_a_card_is_shown(chapter):
     assert twice == []
 
 
+def test_figure_in_a_card_has_its_letters_and_looks(visit):
+    """They are shared by the figures of a page; the card brings them from there."""
+    tab = visit().open("notebooks/15_editing.html")
+    elsewhere = ".bd-article p a.reference[href*='.html#fig-']"
+    tab.locator(elsewhere).first.hover()
+    tab.locator("#hover-card svg.figure").wait_for()
+    lost = tab.evaluate(
+        "[...document.querySelectorAll('#hover-card svg use')].filter(e =>"
+        " !document.getElementById(e.getAttribute('href').slice(1))).length"
+    )
+    assert lost == 0 and tab.locator("#hover-card svg.figure use").count() > 20
+    look = tab.locator("#hover-card svg.figure [class^='card-k']").first
+    name = look.get_attribute("class")
+    rules = tab.locator("#hover-card svg.letters style").text_content()
+    assert f".figure .{name}{{" in rules
+
+
 def test_finger_gets_no_card(visit):
     seen = visit(width=360, has_touch=True, is_mobile=True)
     tab = seen.open(CHAPTER)

@@ -7,19 +7,32 @@ paper) becomes transparent. The alternative text becomes the label of the figure
 
 import html
 import re
+from collections import Counter
 from pathlib import Path
 
+import drawing
 from docutils import nodes
 
 INK, PAPER = "#000001", "#fffffe"
+LOOK = re.compile(r'\bstyle="([^"]+)"')
+NAME = re.compile(r'(\bid="|href="#|url\(#)([^")]+)([")])')
 OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 
 
-def own_ids(svg, prefix) -> str:
-    """Make every id, and every reference to one, particular to this figure."""
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', svg)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", svg)
+def own_ids(svg, prefix, shared=()) -> str:
+    """Make every id, and every reference to one, particular to this figure.
+
+    What all figures of the page share is named by its place in `shared`.
+    """
+    numbers, places = {}, {name: place for place, name in enumerate(shared)}
+
+    def named(match):
+        before, old, after = match.groups()
+        if old in places:
+            return f"{before}L{places[old]}{after}"
+        return f"{before}{prefix}{numbers.setdefault(old, len(numbers))}{after}"
+
+    return NAME.sub(named, svg)
 
 
 def attribute(tag, name) -> str:
@@ -32,34 +45,75 @@ def opening_tag(old, alt) -> str:
 
     On a telephone it stays wide enough to be read, and its box scrolls.
     """
-    label, width = html.escape(alt, quote=True), attribute(old, "width")
+    label = html.escape(" ".join(alt.split()), quote=True)
+    width = attribute(old, "width")
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" '
-        'xmlns:xlink="http://www.w3.org/1999/xlink" class="figure" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" class="figure" role="img" '
         f'aria-label="{label}" viewBox="{attribute(old, "viewBox")}" '
         f'style="width: 100%; min-width: min({width}, 27rem); max-width: {width}">'
     )
 
 
-def inline(svg, alt, prefix) -> str:
-    """The figure as a part of an HTML page."""
+def inline(svg, alt, prefix, letters=None) -> str:
+    """The figure as a part of an HTML page; its letters are added to `letters`."""
+    letters = {} if letters is None else letters
     match = OPENING.search(svg)
-    body = svg[match.end() :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = svg[match.start() :]
     for stand_in, colour in ((INK, "currentColor"), (PAPER, "none")):
         body = re.sub(stand_in, colour, body, flags=re.IGNORECASE)
-    return opening_tag(match[0], alt) + own_ids(body, prefix)
+    body = own_ids(drawing.lighten(body, letters), prefix, letters)
+    return f"{opening_tag(match[0], alt)}{body}</svg>"
+
+
+def shared_looks(svgs) -> dict[str, str]:
+    """A class for each style that several shapes of a page have."""
+    count = Counter(look for svg in svgs for look in LOOK.findall(svg))
+    often = [look for look, n in count.items() if n > 2 and "url(" not in look]
+    return {look: f"k{place}" for place, look in enumerate(often)}
+
+
+def with_classes(svg, looks) -> str:
+    """The figure with classes in place of the styles that are shared."""
+
+    def named(tag):
+        if 'class="' in tag[0]:
+            return tag[0]
+        return LOOK.sub(
+            lambda m: f'class="{looks[m[1]]}"' if m[1] in looks else m[0], tag[0]
+        )
+
+    return re.sub(r"<[^>]+>", named, svg)
+
+
+def type_case(letters, looks) -> str:
+    """What the figures of a page share, once: outlines of letters, and styles."""
+    paths = (
+        f'<path id="L{place}" d="{outline}" transform="{transform}"/>'
+        for place, (outline, transform) in enumerate(letters.values())
+    )
+    rules = (f".figure .{name}{{{look}}}" for look, name in looks.items())
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" class="letters" width="0" height="0" '
+        f'aria-hidden="true"><style>{"".join(rules)}</style>'
+        f"<defs>{''.join(paths)}</defs></svg>"
+    )
 
 
 def put_figures_into_page(app, doctree, docname):
     if app.builder.format != "html":
         return
     images = [n for n in doctree.findall(nodes.image) if n["uri"].endswith(".svg")]
+    letters, svgs = {}, []
     for number, image in enumerate(images, start=1):
         path = Path(app.srcdir, image["uri"].lstrip("/"))
         path = path if path.exists() else Path(app.srcdir, docname).parent / path
-        svg = inline(path.read_text(), image.get("alt", ""), f"f{number}-")
-        image.replace_self(nodes.raw("", svg, format="html"))
+        alt = image.get("alt", "")
+        svgs.append(inline(path.read_text(), alt, f"f{number}-", letters))
+    looks = shared_looks(svgs)
+    for image, svg in zip(images, svgs):
+        image.replace_self(nodes.raw("", with_classes(svg, looks), format="html"))
+    if images:
+        doctree += nodes.raw("", type_case(letters, looks), format="html")
 
 
 def setup(app):

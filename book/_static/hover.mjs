@@ -63,16 +63,24 @@ function excerpt(target) {
   return target.matches("span") && near ? section(near) : null;
 }
 
-/** No id twice on the page, inside of drawings neither, and links that still lead. */
-function moved(elements, from) {
+/** A drawing under names of the card's own: those of the page may mean something else. */
+function renamed(drawing) {
+  return drawing.outerHTML
+    .replace(/\bid="/g, 'id="card-')
+    .replace(/href="#/g, 'href="#card-')
+    .replace(/url\((&quot;|")?#/g, "url($1#card-")
+    .replace(/\bclass="(k\d+")/g, 'class="card-$1')
+    .replace(/\.(k\d+\{)/g, ".card-$1");
+}
+
+/** No id twice on the page, inside of drawings neither, and links that still lead.
+ *
+ *  `shared` has the letters and looks that the drawings of their page share. */
+function moved(elements, from, shared) {
   const box = document.createElement("div");
   box.append(...elements);
-  for (const drawing of box.querySelectorAll("svg")) {
-    drawing.outerHTML = drawing.outerHTML
-      .replace(/\bid="/g, 'id="card-')
-      .replace(/href="#/g, 'href="#card-')
-      .replace(/url\((&quot;|")?#/g, "url($1#card-");
-  }
+  if (shared && box.querySelector("svg.figure")) box.append(shared.cloneNode(true));
+  for (const drawing of box.querySelectorAll("svg")) drawing.outerHTML = renamed(drawing);
   box.removeAttribute("id");
   box.querySelectorAll("[id]:not(svg *)").forEach((e) => e.removeAttribute("id"));
   for (const [name, list] of [["href", "a[href]"], ["src", "img[src]"]]) {
@@ -92,7 +100,7 @@ async function contents(reference) {
     ? whole.getElementById(decodeURIComponent(url.hash.slice(1)))
     : whole.querySelector(".bd-article section");
   const found = target && excerpt(target);
-  return found && moved(found, address);
+  return found && moved(found, address, whole.querySelector("svg.letters"));
 }
 
 /** Below the reference if there is room, else above: never on it. */
