@@ -101,6 +101,24 @@ def test_a_deleted_site_is_built_again(tmp_path, monkeypatch):
     assert not (tmp_path / "site.stamp").exists()
 
 
+@pytest.mark.parametrize(
+    "profile, means", [("laptop", "laptop"), ("full", "full"), ("slurm", "full")]
+)
+def test_a_cluster_computes_what_the_full_profile_does(profile, means):
+    assert f"profile={means}" in launcher.arguments(profile, [])
+
+
+def test_a_page_without_its_record_is_made_again(tmp_path, monkeypatch):
+    """As a build leaves it that is killed between execution and record."""
+    monkeypatch.setattr(launcher, "BUILD", tmp_path)
+    monkeypatch.setattr(launcher.chapters, "names", lambda: [TWO])
+    woven = tmp_path / f"woven/{TWO}.ipynb"
+    woven.parent.mkdir()
+    woven.touch()
+    launcher.forget_strangers("laptop")
+    assert not woven.exists()
+
+
 def test_a_cell_that_kills_its_kernel(project):
     write(project, TWO, code="import os\nos.kill(os.getpid(), 9)")
     text = step_report(project, "execute")

@@ -37,9 +37,14 @@ def require_jupyter_book_1(version=None):
         )
 
 
+def computed(profile) -> str:
+    """What the chapters compute: a cluster is where `full` runs, nothing else."""
+    return "full" if profile == "slurm" else profile
+
+
 def require_sources(profile):
     """Sealed references, chapters as the contents list them, kernel, artifacts."""
-    references.require_seals("full" if profile == "slurm" else profile)
+    references.require_seals(computed(profile))
     for name in chapters.names():
         chapters.require_kernel(name)
         if profile == "laptop":
@@ -81,7 +86,7 @@ def arguments(profile, extra) -> list[str]:
         *("--profile", "none", "--workflow-profile", f"workflow/profiles/{profile}"),
         *("--runtime-source-cache-path", str(BUILD / ".cache")),
         *limit,
-        *("--config", f"profile={profile}"),
+        *("--config", f"profile={computed(profile)}"),
     ]
 
 
@@ -147,13 +152,19 @@ def forget_strangers(profile):
     results that a reader's notebook wrote would leave what is not of the text.
     """
     for name in chapters.names():
-        path = BUILD / "executed" / f"{name}.json"
-        if path.exists():
-            run = json.loads(path.read_text())
-            text, results = chapters.fingerprint(name, profile), run.get("results")
-            if run.get("fingerprint") != text or results != chapters.results_hash(name):
-                path.unlink()
-                (BUILD / "woven" / f"{name}.ipynb").unlink(missing_ok=True)
+        if not of_this_text(name, computed(profile)):
+            (BUILD / "executed" / f"{name}.json").unlink(missing_ok=True)
+            (BUILD / "woven" / f"{name}.ipynb").unlink(missing_ok=True)
+
+
+def of_this_text(name, profile) -> bool:
+    """Whether a chapter's record is there, and says that text and results are these."""
+    path = BUILD / "executed" / f"{name}.json"
+    if not path.exists():
+        return False
+    run = json.loads(path.read_text())
+    text, results = chapters.fingerprint(name, profile), chapters.results_hash(name)
+    return run.get("fingerprint") == text and run.get("results") == results
 
 
 def last_good() -> str:
