@@ -38,9 +38,18 @@ def no_mean(mixture, share, sigma):
     return quantile(centred, share, (mixture.lam.flatten() + sigma**2).sqrt())
 
 
+def one_bell(mixture, share, sigma):
+    """With the right mean and variance."""
+    w, means = mixture.weights, mixture.means.flatten()
+    mean = (w * means).sum()
+    variance = (w * (mixture.lam.flatten() + (means - mean) ** 2)).sum() + sigma**2
+    return norm.ppf(share, mean.item(), variance.sqrt().item()) / sigma
+
+
 @pytest.mark.parametrize(
     "border",
     [
+        one_bell,
         lambda mixture, share, sigma: norm.ppf(share),
         lambda mixture, share, sigma: noisy(mixture, share, sigma),  # in units of x
         lambda mixture, share, sigma: noisy(mixture, 1 - share, sigma) / sigma,
@@ -222,3 +231,27 @@ def relative(lam, ratio):
 )
 def test_off(off):
     assert not check("6.7", off)
+
+
+def second(f, x, sigma):
+    return again(f, x, sigma, lambda a, _: a + (sigma**2 - LOW**2) ** 0.5 * fresh(a))
+
+
+def both_ends(f, x0, n, eps, stop):
+    return stopped(ends(f, x0, n, eps), stop).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("6.1", lambda mixture, share, sigma: noisy(mixture, share, sigma) / sigma),
+        ("6.2", lambda c, lam, s: (c * s / (lam + s**2) ** 0.5,) * 2),
+        ("6.3", both_ends),
+        ("6.4", lambda x, N, heun: apart(x, N, heun).square().mean().sqrt()),
+        ("6.5", second),
+        ("6.6", lambda cov, k: lost(cov, k).clamp_min(0).sqrt()),
+        ("6.7", lambda lam, p: relative(lam, covariance(lam, 1 - p)[0])),
+    ],
+)
+def test_right_answers(exercise, answer):
+    assert check(exercise, answer)
