@@ -1,9 +1,9 @@
 """Checks of the exercises of chapter 6, variants."""
 
 from itertools import pairwise
+from statistics import NormalDist
 
 import torch
-from scipy.stats import norm
 
 from helpers import consistency, sampling, schedules
 from helpers.checks import Property, close
@@ -35,7 +35,7 @@ def starts(mixture, n, sigma=HIGH):
 def exercise_1(border):
     """border(mixture, share, sigma): x / sigma below which this share of pixels is."""
     one = one_pixel([1.0], [0.6], 0.04)
-    expected = 0.6 / 5 + norm.ppf(0.8) * (1 + 0.04 / 25) ** 0.5
+    expected = 0.6 / 5 + NormalDist().inv_cdf(0.8) * (1 + 0.04 / 25) ** 0.5
     yield Property(
         "for a pixel with one likely value it is a quantile of one bell",
         close(float(border(one, 0.8, 5.0)), expected, atol=0.01),
@@ -52,7 +52,7 @@ def exercise_1(border):
         close(found, cases, rtol=0, atol=0.005),
         (
             "The noisy pixel is a mixture, too: the same weights, wider bells.",
-            "Add up `norm.cdf` with the weights, then `np.interp`.",
+            "Add up `torch.special.ndtr` with the weights, then `np.interp`.",
         ),
     )
     place = float(border(three, 0.5, HIGH))
