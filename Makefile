@@ -28,7 +28,7 @@ instructor: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition in
 
 pdf: book ; @$(PY) workflow/print.py
 
-test: book ; $(PY) -m pytest -n 2 --dist loadfile
+test: book ; $(PY) -m pytest -n 2 --dist loadfile --durations=40
 
 check: $(READY) ; @$(PY) workflow/check.py --profile $(PROFILE)
 

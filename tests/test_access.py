@@ -1,7 +1,7 @@
 """Every reader: by keyboard, by screen reader, large letters, own colours, no motion.
 
-axe-core looks at every page, wide and narrow, light and dark. What it cannot see, such
-as where the keyboard goes or what is inside a figure, has tests of its own.
+axe-core looks at every page in test_site.py. What it cannot see, such as where the
+keyboard goes or what is inside a figure, is tested here.
 """
 
 import itertools
@@ -9,64 +9,18 @@ import re
 
 import chapters
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
-from browser import CONTRAST, SITE, Visit
+from browser import CONTRAST, SITE
 from bs4 import BeautifulSoup
 
 from helpers.plotting import STYLE
 
 PAGES = [f"{page}.html" for page in chapters.toc_pages()]
-SERIOUS = ("serious", "critical")
-# axe needs minutes for ten thousand elements. A figure and a formula are one picture
-# with a name to a reader, so their insides go; so do the colours of code (their
-# contrast is tested in test_site.py) and the rows of a table after the twentieth.
-THIN = """() => {
-  for (const e of document.querySelectorAll('svg.figure, svg.letters, mjx-container'))
-    e.replaceChildren();
-  for (const e of document.querySelectorAll('div.highlight pre'))
-    e.replaceChildren(e.textContent);
-  for (const e of document.querySelectorAll('tbody tr:nth-child(n + 21)')) e.remove();
-}"""
-AXE = "(rules) => axe.run({resultTypes: ['violations'], preload: false, ...rules})"
-# What scrolls sideways, without being a stop of the Tab key that has a name.
-UNREACHED = """() => [...document.querySelectorAll('article *')].filter(e => {
-  const style = getComputedStyle(e);
-  return e.clientWidth && e.scrollWidth > e.clientWidth + 2
-    && /auto|scroll/.test(style.overflowX) && !e.closest('svg, mjx-math')
-    && !(e.tabIndex === 0 && (e.ariaLabel || e.querySelector('figcaption')));
-}).map(e => e.outerHTML.slice(0, 120))"""
-
-
-def violations(tab, **rules):
-    found = tab.evaluate(AXE, rules)["violations"]
-    return [
-        (v["id"], v["impact"], node["target"], node["html"][:120])
-        for v in found
-        if v["impact"] in SERIOUS
-        for node in v["nodes"]
-    ]
 
 
 def show(tab, theme, width):
     tab.evaluate("(t) => { document.documentElement.dataset.theme = t }", theme)
     tab.set_viewport_size({"width": width, "height": 900})
     tab.wait_for_timeout(400)  # boxes.js waits 0.2 s after a change of the width
-
-
-@pytest.mark.parametrize("page", [*PAGES, "search.html?q=noise"])
-def test_axe_finds_nothing_serious(visit, page):
-    tab = visit(reduced_motion="reduce").open(page)
-    tab.evaluate(THIN)
-    tab.evaluate(AXE_SCRIPT)
-    colours = {"runOnly": ["color-contrast"]}
-    show(tab, "light", 1300)
-    assert violations(tab) == []
-    show(tab, "dark", 1300)
-    assert violations(tab, **colours) == []
-    show(tab, "dark", 360)
-    assert violations(tab) == []
-    show(tab, "light", 360)
-    assert violations(tab, **colours) == []
 
 
 def soup(page) -> BeautifulSoup:
@@ -120,14 +74,6 @@ def test_lines_stand_out_from_the_paper(visit):
         )
         ratios = [ratio for ratio, _ in tab.evaluate(CONTRAST, ".probe")]
         assert len(ratios) == 5 and min(ratios) >= 3
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_what_scrolls_is_reached_by_the_keyboard(visit, page):
-    seen = visit(width=360)
-    tab = seen.open(page)
-    tab.wait_for_timeout(300)
-    assert tab.evaluate(UNREACHED) == []
 
 
 def test_a_wide_formula_scrolls_by_the_arrow_keys(visit):
@@ -223,13 +169,3 @@ def test_the_readers_own_colours_keep_figures_and_controls(visit):
         " getComputedStyle(e).borderStyle)"
     )
     assert borders and "none" not in borders
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_letters_of_twice_the_size_lose_nothing(browser, base, page):
-    """Zoom 200 % on a screen of 1280 pixels leaves 640 of them."""
-    seen = Visit(browser, base, width=640, device_scale_factor=2)
-    tab = seen.open(page)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 640
-    assert tab.locator(".primary-toggle:visible").count() >= 1
-    seen.context.close()

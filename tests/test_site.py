@@ -1,12 +1,17 @@
-"""The finished pages in a real browser that can reach nothing but them."""
+"""The finished pages in a real browser that can reach nothing but them.
+
+Each page is loaded twice, on a desk and on a telephone, and all that is asked of every
+page is asked there.
+"""
 
 import functools
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from urllib.request import urlopen
 
+import axe
 import chapters
 import pytest
 from browser import CONTRAST, SITE, Visit
@@ -16,22 +21,51 @@ PAGES = [f"{page}.html" for page in chapters.toc_pages()]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
 
-@pytest.fixture(scope="module", params=[*PAGES, "search.html"])
+PAGE, WHOLE = 1.5e6, 60e6  # bytes, as they are on the disk, without compression
+TRIES = 3  # the best of them counts: these machines are shared
+# What scrolls sideways, without being a stop of the Tab key that has a name.
+UNREACHED = """() => [...document.querySelectorAll('article *')].filter(e => {
+  const style = getComputedStyle(e);
+  return e.clientWidth && e.scrollWidth > e.clientWidth + 2
+    && /auto|scroll/.test(style.overflowX) && !e.closest('svg, mjx-math')
+    && !(e.tabIndex === 0 && (e.ariaLabel || e.querySelector('figcaption')));
+}).map(e => e.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture(scope="module", params=[*PAGES, "search.html?q=noise"])
 def desk(request, browser, base):
     """Each page once, wide and in the light theme."""
     seen = Visit(browser, base)
-    seen.open(request.param, until="networkidle")
+    seen.page, seen.seconds = request.param, seen.work(request.param)
+    seen.tab.wait_for_load_state("networkidle")
+    seen.tab.evaluate("window.formulasReady")
     yield seen
     seen.context.close()
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(scope="module", params=[*PAGES, "search.html?q=noise"])
 def phone(request, browser, base):
     """Each page once, on a telephone and in the dark theme."""
     seen = Visit(browser, base, width=360, scheme="dark")
     seen.open(request.param)
     yield seen
     seen.context.close()
+
+
+def test_page_answers_within_a_second(desk, visit):
+    """The best of some tries counts."""
+    tries = [desk.seconds]
+    while min(tries) > 1 and len(tries) < TRIES:
+        tries.append(visit().work(desk.page))
+    assert min(tries) <= 1
+
+
+def test_page_is_light(desk):
+    """With all that it loads, to the end of the page."""
+    desk.tab.keyboard.press("End")
+    desk.tab.wait_for_load_state("networkidle")
+    paths = {urlsplit(url).path for url in desk.loaded if url.startswith(desk.base)}
+    assert sum((SITE / unquote(p).lstrip("/")).stat().st_size for p in paths) <= PAGE
 
 
 def test_page_is_whole(desk):
@@ -93,6 +127,45 @@ def test_text_stands_out_in_the_dark_theme(phone):
     assert_text_stands_out(phone.tab, "dark")
 
 
+def test_what_scrolls_is_reached_by_the_keyboard(phone):
+    phone.tab.wait_for_timeout(300)
+    assert phone.tab.evaluate(UNREACHED) == []
+
+
+def test_letters_of_twice_the_size_lose_nothing(desk):
+    """Zoom 200 % on a screen of 1280 pixels leaves 640 of them."""
+    desk.tab.set_viewport_size({"width": 640, "height": 900})
+    assert desk.tab.evaluate("document.documentElement.scrollWidth") <= 640
+    assert desk.tab.locator(".primary-toggle:visible").count() >= 1
+    desk.tab.set_viewport_size({"width": 1300, "height": 900})
+
+
+def test_axe_finds_nothing_serious_on_a_desk(desk):
+    """The last test of a page: it takes the page apart."""
+    axe.load(desk.tab)
+    assert axe.violations(desk.tab, "light") == []
+    assert axe.violations(desk.tab, "dark", **axe.COLOURS) == []
+
+
+def test_axe_finds_nothing_serious_on_a_telephone(phone):
+    axe.load(phone.tab)
+    assert axe.violations(phone.tab, "dark") == []
+    assert axe.violations(phone.tab, "light", **axe.COLOURS) == []
+
+
+def test_formulas_come_in_steps_and_all_of_them(visit):
+    """The rest of a page is typeset while it answers: no step is a second long."""
+    seen = visit()
+    tab = seen.open("notebooks/02_variational_bound.html")
+    raw, shown = tab.evaluate(
+        "[document.querySelectorAll('.math').length,"
+        " document.querySelectorAll('.math > mjx-container').length]"
+    )
+    assert raw == shown > 100
+    assert tab.evaluate("document.documentElement.dataset.formulas") == "all"
+    assert tab.locator("mjx-assistive-mml math").count() == raw
+
+
 def test_search_finds_a_word(visit):
     seen = visit()
     tab = seen.open("search.html?q=denoiser")
@@ -152,6 +225,7 @@ def test_site_is_small_and_says_what_it_is():
     files = [p for p in SITE.resolve().rglob("*") if p.is_file()]
     mathjax = [p for p in files if "mathjax" in p.parts]
     assert sum(p.stat().st_size for p in mathjax) < 4e6
+    assert sum(p.stat().st_size for p in files) <= WHOLE
     about = json.loads((SITE / "build.json").read_text())
     assert about["pages"] == len(PAGES)
 
