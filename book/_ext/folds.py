@@ -9,7 +9,7 @@ FOLD = re.compile(
 
 
 def named(contents) -> str:
-    """The contents, as the theme wrote them, with the title before a fold as its name."""
+    """The contents as the theme wrote them; the title before a fold is its name."""
     return FOLD.sub(r'\1 aria-label="Pages of: \2">', str(contents))
 
 
