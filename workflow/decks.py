@@ -1,0 +1,217 @@
+"""Decks of slides, one for each part of the book, next to its pages.
+
+`python workflow/decks.py` makes those of the built site again; `assemble` makes them
+with it. What is on them is decided in `slides`; nbconvert sorts them into stacks and
+turns Markdown into HTML, with the template in `workflow/deck`. Numbers of equations and
+figures are those of the finished pages, and every number leads there.
+"""
+
+import argparse
+import html
+import importlib.util
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import chapters
+import editions
+import slides
+from chapters import BUILD, ROOT
+from nbconvert import SlidesExporter
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+)
+from pybtex.database import parse_file
+
+FOLDER = "slides"  # of the site
+PLACE = "<i>picture {}</i>"
+TEMPLATE = ROOT / "workflow" / "deck"
+LOOKS = ("slides.css", "slides.js", "theme.js")
+REVEAL = ("dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js", "LICENSE")
+EQUATION = re.compile(r'id="equation-([\w-]+)">\s*<span class="eqno">(\([^)<]+\))')
+FIGURE = re.compile(
+    r'<figure[^>]* id="([\w-]+)"'
+    r'|<span class="caption-number">([^<]+?)\s*</span>'
+)
+ROLE = re.compile(r"\{(eq|numref|doc|cite)\}`([^`]+)`")
+FORMULA = re.compile(r"^\$\$\n(.*?)\n\$\$ \(([\w-]+)\)$", re.MULTILINE | re.DOTALL)
+
+
+def figures_of_pages():
+    """book/_ext/figures.py: how a figure becomes a part of an HTML page."""
+    path = ROOT / "book" / "_ext" / "figures.py"
+    spec = importlib.util.spec_from_file_location("figures_of_pages", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def numbered(page) -> dict[str, str]:
+    """What a page calls its equations and figures: `(9.4)`, `Fig. 9.1`."""
+    text, found, last = page.read_text(), {}, None
+    for match in FIGURE.finditer(text):
+        if match[1]:
+            last = match[1]
+        else:
+            found[last] = match[2]
+    return found | dict(EQUATION.findall(text))
+
+
+def cited(entry) -> str:
+    """`Song et al., 2021`, as the pages write it."""
+    names = [" ".join(p.prelast_names + p.last_names) for p in entry.persons["author"]]
+    names = [re.sub(r"[{}\\'\"]", "", name) for name in names]
+    several = {1: "{0}", 2: "{0} and {1}"}.get(len(names), "{0} et al.")
+    return f"{several.format(*names)}, {entry.fields['year']}"
+
+
+class Names:
+    """What a reference is called, and the page it leads to."""
+
+    def __init__(self, site):
+        self.known = {}
+        for name in chapters.names():
+            page = f"../notebooks/{name}.html"
+            title = slides.heading(name)[0]
+            self.known["doc", name] = (title, page)
+            for label, number in numbered(site / "notebooks" / f"{name}.html").items():
+                kind = "eq" if number.startswith("(") else "numref"
+                anchor = f"equation-{label}" if kind == "eq" else label
+                self.known[kind, label] = (number, f"{page}#{anchor}")
+        bibliography = ROOT / "book" / "references.bib"
+        for key, entry in parse_file(str(bibliography)).entries.items():
+            self.known["cite", key] = (cited(entry), "../bibliography.html")
+
+    def link(self, role, target) -> str:
+        target = target.removeprefix("/notebooks/")
+        if (role, target) not in self.known:
+            raise chapters.BadProject(f"A slide refers to {target}, which is nowhere.")
+        shown, address = self.known[role, target]
+        return f'<a href="{address}">{html.escape(shown)}</a>'
+
+    def resolved(self, text) -> str:
+        """A text with links in the place of its references."""
+
+        def role(match):
+            keys = re.split(r", *", match[2]) if match[1] == "cite" else [match[2]]
+            links = "; ".join(self.link(match[1], key) for key in keys)
+            return f"[{links}]" if match[1] == "cite" else links
+
+        return ROLE.sub(role, FORMULA.sub(self.formula, text))
+
+    def formula(self, match) -> str:
+        """A formula with its number beside it."""
+        tex = html.escape(match[1], quote=False)
+        number = self.link("eq", match[2])
+        return f'<div class="formula"><div>$$\n{tex}\n$$</div>{number}</div>'
+
+
+def cells(slide, number, names):
+    """The cells of a slide: text, or a place for the picture and its caption; notes."""
+    about = {"kind": slide.kind, "id": "-".join(slide.labels) or f"slide-{number}"}
+    kind = "slide" if slide.kind in ("title", "chapter") else "subslide"
+    start = {"slideshow": {"slide_type": kind}, "deck": about}
+    head = f"<h2>{html.escape(slide.title, quote=False)}</h2>\n\n"
+    if slide.kind in ("title", "chapter"):
+        head = f"<h1>{html.escape(slide.title, quote=False)}</h1>\n\n"
+    text = names.resolved(slide.text)
+    if slide.kind == "figure":
+        caption = f'<div class="caption">\n\n{where(slide, names)} {text}\n\n</div>'
+        yield new_markdown_cell(head, metadata=start)
+        picture = new_output("display_data", {"text/html": PLACE.format(number)})
+        yield new_code_cell(outputs=[picture])
+        yield new_markdown_cell(caption)
+    else:
+        yield new_markdown_cell(head + text, metadata=start)
+    if slide.notes:
+        notes = {"slideshow": {"slide_type": "notes"}}
+        yield new_markdown_cell(names.resolved(slide.notes), metadata=notes)
+
+
+def where(slide, names) -> str:
+    return names.link("numref", slide.labels[0])
+
+
+def title_slide(caption, found, names):
+    """The first slide: the part, and a way to each of its chapters."""
+    rows = []
+    for name, _ in found:
+        title = names.known["doc", name][0]
+        rows.append(f'<li>{int(name[:2])} <a href="#/{name}">{html.escape(title)}</a>')
+    text = f'<ol>{"".join(rows)}</ol>'
+    return slides.Slide("title", caption, text)
+
+
+def notebook(caption, found, names):
+    """A part as a notebook whose cells are slides."""
+    shown = [title_slide(caption, found, names), *flat(found)]
+    made = [cells(slide, number, names) for number, slide in enumerate(shown)]
+    metadata = {"title": caption, "notes": any(s.notes for s in shown)}
+    return new_notebook(cells=[c for several in made for c in several], metadata=metadata)
+
+
+def flat(found):
+    return [slide for _, several in found for slide in several]
+
+
+def with_pictures(page, found) -> str:
+    """Put the pictures in their places: nbconvert would parse each path of them."""
+    draw = figures_of_pages()
+    for number, slide in enumerate(flat(found), start=1):
+        if slide.svg:
+            svg = draw.inline(slide.svg, slide.alt, f"s{number}-")
+            page = page.replace(PLACE.format(number), svg)
+    return page
+
+
+def reveal_folder() -> Path:
+    """Where the package sphinx-revealjs keeps reveal.js."""
+    spec = importlib.util.find_spec("sphinx_revealjs")
+    if spec is None:
+        raise chapters.BadProject("sphinx-revealjs is missing: run `make book`.")
+    return Path(spec.origin).parent / "_static" / "revealjs"
+
+
+def bring_along(folder):
+    """reveal.js and our own style and script, next to the decks."""
+    (folder / "reveal").mkdir(parents=True)
+    for name in REVEAL:
+        shutil.copy(reveal_folder() / name, folder / "reveal")
+    for name in LOOKS:
+        shutil.copy(TEMPLATE / name, folder)
+
+
+def write(site, edition) -> dict[str, int]:
+    """The decks of a site: how many slides each of them has."""
+    folder, made = site / FOLDER, {}
+    shutil.rmtree(folder, ignore_errors=True)
+    bring_along(folder)
+    names, counts = Names(site), slides.references()
+    exporter = SlidesExporter(
+        template_name="deck",
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        exclude_anchor_links=True,
+    )
+    for number, (caption, inside) in enumerate(slides.parts(), start=1):
+        found = slides.deck(inside, edition, counts)
+        deck = notebook(caption, found, names)
+        path = folder / f"{slides.deck_name(number, caption)}.html"
+        path.write_text(with_pictures(exporter.from_notebook_node(deck)[0], found))
+        made[path.name] = 1 + len(flat(found))
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edition", default="reader", choices=list(editions.LEFT_OUT))
+    edition = parser.parse_args().edition
+    home = BUILD if edition == "reader" else BUILD / edition
+    try:
+        for name, count in write((home / "html").resolve(), edition).items():
+            print(f"{count:3} slides: {home.relative_to(ROOT)}/html/{FOLDER}/{name}")
+    except chapters.BadProject as error:
+        sys.exit(str(error))
