@@ -17,6 +17,7 @@ from pathlib import Path
 import chapters
 import editions
 import slides
+import yaml
 from chapters import BUILD, ROOT
 from nbconvert import SlidesExporter
 from nbformat.v4 import (
@@ -38,7 +39,10 @@ FIGURE = re.compile(
     r'|<span class="caption-number">([^<]+?)\s*</span>'
 )
 ROLE = re.compile(r"\{(eq|numref|doc|cite)\}`([^`]+)`")
-FORMULA = re.compile(r"^\$\$\n(.*?)\n\$\$ \(([\w-]+)\)$", re.MULTILINE | re.DOTALL)
+FORMULA = re.compile(
+    r"^\$\$\n((?:(?!\$\$).)*)\n\$\$ \(([\w-]+)\)$", re.MULTILINE | re.DOTALL
+)
+INLINE = re.compile(r"(?<!\$)(\$[^$\n]+\$)([,.;:?!)]*)")
 
 
 def figures_of_pages():
@@ -67,6 +71,12 @@ def cited(entry) -> str:
     names = [re.sub(r"[{}\\'\"]", "", name) for name in names]
     several = {1: "{0}", 2: "{0} and {1}"}.get(len(names), "{0} et al.")
     return f"{several.format(*names)}, {entry.fields['year']}"
+
+
+def glued(match) -> str:
+    """No end of a line between a formula and the comma behind it."""
+    glue = f'<span class="glued">{match[0]}</span>'
+    return glue if match[2] else match[0]
 
 
 class Names:
@@ -101,7 +111,7 @@ class Names:
             links = "; ".join(self.link(match[1], key) for key in keys)
             return f"[{links}]" if match[1] == "cite" else links
 
-        return ROLE.sub(role, FORMULA.sub(self.formula, text))
+        return ROLE.sub(role, INLINE.sub(glued, FORMULA.sub(self.formula, text)))
 
     def formula(self, match) -> str:
         """A formula with its number beside it."""
@@ -113,16 +123,18 @@ class Names:
 def cells(slide, number, names):
     """The cells of a slide: text, or a place for the picture and its caption; notes."""
     about = {"kind": slide.kind, "id": "-".join(slide.labels) or f"slide-{number}"}
+    place = PLACE.format(number)
     kind = "slide" if slide.kind in ("title", "chapter") else "subslide"
     start = {"slideshow": {"slide_type": kind}, "deck": about}
     head = f"<h2>{html.escape(slide.title, quote=False)}</h2>\n\n"
     if slide.kind in ("title", "chapter"):
         head = f"<h1>{html.escape(slide.title, quote=False)}</h1>\n\n"
-    text = names.resolved(slide.text)
+    text = f'<div class="body">\n\n{names.resolved(slide.text)}\n\n</div>'
     if slide.kind == "figure":
-        caption = f'<div class="caption">\n\n{where(slide, names)} {text}\n\n</div>'
+        number, said = names.link("numref", slide.labels[0]), names.resolved(slide.text)
+        caption = f'<div class="caption">\n\n{number} {said}\n\n</div>'
         yield new_markdown_cell(head, metadata=start)
-        picture = new_output("display_data", {"text/html": PLACE.format(number)})
+        picture = new_output("display_data", {"text/html": place})
         yield new_code_cell(outputs=[picture])
         yield new_markdown_cell(caption)
     else:
@@ -132,17 +144,15 @@ def cells(slide, number, names):
         yield new_markdown_cell(names.resolved(slide.notes), metadata=notes)
 
 
-def where(slide, names) -> str:
-    return names.link("numref", slide.labels[0])
-
-
 def title_slide(caption, found, names):
     """The first slide: the part, and a way to each of its chapters."""
     rows = []
     for name, _ in found:
         title = names.known["doc", name][0]
         rows.append(f'<li>{int(name[:2])} <a href="#/{name}">{html.escape(title)}</a>')
-    text = f'<ol>{"".join(rows)}</ol>'
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    book = f'<p class="book"><a href="../index.html">{config["title"]}</a></p>'
+    text = f'<ol>{"".join(rows)}</ol>{book}'
     return slides.Slide("title", caption, text)
 
 

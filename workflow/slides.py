@@ -24,11 +24,15 @@ PART = re.compile(r"[IVX]+ ")
 REFERENCE = re.compile(r"\{(?:numref|eq)\}`([^`]+)`")
 BLOCK = re.compile(
     r"^(?P<level>\#{2,3})[ ](?P<heading>[^\n]+)$"
-    r"|^\$\$\n(?P<formula>.*?)\n\$\$[ ]\((?P<label>[\w-]+)\)$"
+    r"|^\$\$\n(?P<formula>(?:(?!\$\$).)*)\n\$\$[ ]\((?P<label>[\w-]+)\)$"
     r"|^:::\{admonition\}[ ]What[ ]you[ ]will[ ]learn\n(?P<learn>.*?)^:::$",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 EXERCISE = re.compile(r"^### (Exercise \d+\.\d+: .+)$", re.MULTILINE)
+PREDICT = re.compile(r"(Answer|Guess|Say so) first|Predict|Try to answer")
+POINTS_BACK = re.compile(
+    r"(So|And|Then|But|It|They|This|That|These|Here|Its|Their|If that|In both)\b"
+)
 REMEMBER = re.compile(r"^## What to remember\n(.*)", re.MULTILINE | re.DOTALL)
 
 
@@ -73,13 +77,19 @@ def heading(name) -> tuple[str, str]:
 def beginning(text) -> str:
     """The first sentence of a caption, and the next one if it is short."""
     first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z])", " ".join(text.split()))
-    return " ".join([first, *rest[: len(first) < SHORT]])
+    too_little = len(first) < SHORT or first.startswith("Left:")
+    return " ".join([first, *rest[:too_little]])
 
 
-def last_line(text) -> str:
-    """The sentence that leads to an equation: chapters have one sentence on a line."""
-    lines = text.rstrip().split("\n\n")[-1].strip().splitlines()
-    return lines[-1] if lines and not re.match(r"[#:$(`|+]", lines[-1]) else ""
+def lead(text) -> str:
+    """The sentence that leads to an equation: chapters have one sentence on a line.
+
+    One that points back, as with "So" or "It", brings the sentence before it along.
+    """
+    lines = text.split("$$")[-1].strip().splitlines()
+    lines = [x for x in lines if not re.match(r"[#:$(`|+]|$", x)]
+    count = 2 if lines and POINTS_BACK.match(lines[-1]) else 1
+    return "\n".join(lines[-count:])
 
 
 def going_on(text) -> str:
@@ -98,23 +108,23 @@ def equation_slides(text, title):
         if block["heading"]:
             title = block["heading"]
         if block["formula"]:
-            lead = last_line(text[end : block.start()])
+            before = lead(text[end : block.start()])
             formula = f"$$\n{block['formula']}\n$$ ({block['label']})"
-            shown = [lead, formula, going_on(text[block.end() :])]
+            shown = [before, formula, going_on(text[block.end() :])]
             new = Slide(
                 "equation", title, "\n\n".join(filter(None, shown)), (block["label"],)
             )
-            if found and belongs(lead, found[-1], title):
+            if found and belongs(before, found[-1], title):
                 new = joined(found.pop(), new)
             found.append(new)
         end = block.end()
     return found, title
 
 
-def belongs(lead, before, title) -> bool:
+def belongs(text, before, title) -> bool:
     """Whether a sentence begins in the middle, and there is room where it began."""
     room = before.title == title and len(before.labels) < TOGETHER
-    return room and not re.match(r"[A-Z$*{`\[]", lead)
+    return room and not re.match(r"[A-Z$*{`\[]", text)
 
 
 def joined(one, two):
@@ -194,6 +204,18 @@ def chosen(slides, counts, room) -> list[Slide]:
     return [slide for slide in slides if any(slide is k for k in kept)]
 
 
+def merged(slides) -> list[Slide]:
+    """Single equations that follow each other in one section, two on a slide."""
+    found = []
+    for slide in slides:
+        before = found[-1] if found else slide
+        both = {before.kind, slide.kind} == {"equation"} and before.title == slide.title
+        if found and both and len(before.labels + slide.labels) == 2:
+            slide = joined(found.pop(), slide)
+        found.append(slide)
+    return found
+
+
 def split(notebook):
     """The cells of the text, and those of the exercises behind it."""
     for place, cell in enumerate(notebook.cells):
@@ -242,10 +264,15 @@ def exercises(cells) -> list[Slide]:
 
 
 def discussed(found) -> list[Slide]:
-    """The exercise to discuss: the one with most questions, unless one is tagged."""
-    asks = [s for s in found if "*Research" not in s.text]
-    ordered = sorted(asks or found, key=lambda s: (not s.forced, -s.text.count("?")))
-    return ordered[:1]
+    """The exercise to discuss: one with a tag, one that asks for a prediction before
+    anything is computed, or that with most questions."""
+    asks = [s for s in found if "*Research" not in s.text] or found
+
+    def rank(slide):
+        predict = PREDICT.search(slide.text)
+        return not slide.forced, predict is None, -slide.text.count("?")
+
+    return sorted(asks, key=rank)[:1]
 
 
 def chapter_slides(name, edition, counts, share) -> list[Slide]:
@@ -258,7 +285,8 @@ def chapter_slides(name, edition, counts, share) -> list[Slide]:
     opening = Slide("chapter", f"{int(name[:2])} {title}", said, (name,))
     closing = [*remember(text), *discussed(exercises(behind))]
     room = min(MOST_EACH, share - 1 - len(closing))
-    return [opening, *chosen(candidates(text), counts, max(0, room)), *closing]
+    shown = merged(chosen(candidates(text), counts, max(0, room)))
+    return [opening, *shown, *closing]
 
 
 def deck(names, edition, counts) -> list[tuple[str, list[Slide]]]:

@@ -1,6 +1,7 @@
 // Typeset the formulas, make every slide fit, then start the show.
 
-const SIZES = [32, 30, 28, 26, 24, 22, 20, 19, 18]; // of the text, in pixels
+const SIZES = [38, 36, 34, 32, 30, 28, 26, 24, 22, 20, 19, 18]; // of the text, in pixels
+const SMALLEST = 0.72; // a formula, as a share of the size of the text
 
 window.MathJax = {
   tex: {
@@ -13,27 +14,23 @@ window.MathJax = {
   startup: { ready: () => { MathJax.startup.defaultReady(); MathJax.startup.promise.then(start); } },
 };
 
-/** Whether all that a slide holds lies inside of it. */
-function fits(page) {
-  const formulas = [...page.querySelectorAll("mjx-container[display]")];
-  return page.scrollHeight <= page.clientHeight && page.scrollWidth <= page.clientWidth &&
-    formulas.every(f => f.scrollWidth <= f.clientWidth + 1);
+/** Make each wide formula of a slide as small as it must be; the smallest share. */
+function scaleFormulas(page) {
+  const shares = [...page.querySelectorAll("mjx-container[display]")].map(formula => {
+    formula.style.fontSize = "100%";
+    const share = Math.min(1, formula.clientWidth / formula.scrollWidth);
+    if (share < 1) formula.style.fontSize = `${Math.floor(share * 98)}%`;
+    return share;
+  });
+  return Math.min(1, ...shares);
 }
 
-/** Take the largest size of the text at which a slide holds everything. */
+/** Take the largest size of the text at which a slide holds all that it has. */
 function fit(page) {
   for (const size of SIZES) {
     page.style.fontSize = `${size}px`;
-    if (fits(page)) return;
-  }
-  shrinkFormulas(page);
-}
-
-/** At the smallest size, formulas that are still too wide become smaller alone. */
-function shrinkFormulas(page) {
-  for (const formula of page.querySelectorAll("mjx-container[display]")) {
-    const share = formula.clientWidth / formula.scrollWidth;
-    if (share < 1) formula.style.fontSize = `${Math.floor(share * 98)}%`;
+    const share = scaleFormulas(page);
+    if (share > SMALLEST && page.scrollHeight <= page.clientHeight) return;
   }
 }
 
