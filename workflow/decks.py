@@ -152,16 +152,16 @@ def title_slide(caption, found, names):
         rows.append(f'<li>{int(name[:2])} <a href="#/{name}">{html.escape(title)}</a>')
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     book = f'<p class="book"><a href="../index.html">{config["title"]}</a></p>'
-    text = f'<ol>{"".join(rows)}</ol>{book}'
+    text = f"<ol>{''.join(rows)}</ol>{book}"
     return slides.Slide("title", caption, text)
 
 
 def notebook(caption, found, names):
     """A part as a notebook whose cells are slides."""
     shown = [title_slide(caption, found, names), *flat(found)]
-    made = [cells(slide, number, names) for number, slide in enumerate(shown)]
+    made = [c for n, slide in enumerate(shown) for c in cells(slide, n, names)]
     metadata = {"title": caption, "notes": any(s.notes for s in shown)}
-    return new_notebook(cells=[c for several in made for c in several], metadata=metadata)
+    return new_notebook(cells=made, metadata=metadata)
 
 
 def flat(found):

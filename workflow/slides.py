@@ -3,7 +3,7 @@
 A chapter gives: what one will learn, figures, labelled equations with the sentence
 before them, what to remember, and one exercise to discuss. Of figures and equations
 those come first that the plans of the course show, then those that the book refers to
-most. A cell with the tag `slide` is always shown, as it is; one with `skip-slide` never.
+most. A cell with the tag `slide` is always shown, with `skip-slide` never.
 """
 
 import re
@@ -135,7 +135,7 @@ def joined(one, two):
 
 
 def figure_slide(cell, title):
-    """The slide of a code cell that draws a figure with a name; None of another cell."""
+    """The slide of a code cell that draws a figure with a name; None of others."""
     about = cell.metadata.get("mystnb", {})
     if "figure" not in about or not (svg := pages.svg(cell)):
         return None
