@@ -42,12 +42,14 @@ ROLE = re.compile(r"\{(eq|numref|doc|cite)\}`([^`]+)`")
 FORMULA = re.compile(
     r"^\$\$\n((?:(?!\$\$).)*)\n\$\$ \(([\w-]+)\)$", re.MULTILINE | re.DOTALL
 )
+LINKS = re.compile(r"^```\{slide-decks\}\s*^```$", re.MULTILINE)
 INLINE = re.compile(r"(?<!\$)(\$[^$\n]+\$)([,.;:?!)]*)")
 
 
 def figures_of_pages():
     """book/_ext/figures.py: how a figure becomes a part of an HTML page."""
     path = ROOT / "book" / "_ext" / "figures.py"
+    sys.path.append(str(path.parent))  # where it finds `drawing`
     spec = importlib.util.spec_from_file_location("figures_of_pages", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -170,12 +172,14 @@ def flat(found):
 
 def with_pictures(page, found) -> str:
     """Put the pictures in their places: nbconvert would parse each path of them."""
-    draw = figures_of_pages()
+    draw, letters, svgs = figures_of_pages(), {}, {}
     for number, slide in enumerate(flat(found), start=1):
         if slide.svg:
-            svg = draw.inline(slide.svg, slide.alt, f"s{number}-")
-            page = page.replace(PLACE.format(number), svg)
-    return page
+            svgs[number] = draw.inline(slide.svg, slide.alt, f"s{number}-", letters)
+    looks = draw.shared_looks(svgs.values())
+    for number, svg in svgs.items():
+        page = page.replace(PLACE.format(number), draw.with_classes(svg, looks))
+    return page.replace("</main>", f"</main>\n{draw.type_case(letters, looks)}")
 
 
 def reveal_folder() -> Path:
@@ -195,6 +199,28 @@ def bring_along(folder):
         shutil.copy(TEMPLATE / name, folder)
 
 
+def decks() -> list[tuple[str, str, list[str]]]:
+    """Each deck: its file, the caption of the part, and the chapters."""
+    return [
+        (f"{slides.deck_name(number, caption)}.html", caption, inside)
+        for number, (caption, inside) in enumerate(slides.parts(), start=1)
+    ]
+
+
+def put_links(stage):
+    """A list of all decks in the place of `{slide-decks}` in the staged pages."""
+    for path in stage.rglob("*.md"):
+        text = path.read_text()
+        if LINKS.search(text):
+            up = "../" * (len(path.relative_to(stage).parts) - 1)
+            rows = (
+                f'<li><a href="{up}{FOLDER}/{file}">{html.escape(caption)}</a></li>'
+                for file, caption, _ in decks()
+            )
+            block = f"```{{raw}} html\n<ul>{''.join(rows)}</ul>\n```"
+            path.write_text(LINKS.sub(block, text))
+
+
 def write(site, edition) -> dict[str, int]:
     """The decks of a site: how many slides each of them has."""
     folder, made = site / FOLDER, {}
@@ -206,12 +232,11 @@ def write(site, edition) -> dict[str, int]:
         extra_template_basedirs=[str(TEMPLATE.parent)],
         exclude_anchor_links=True,
     )
-    for number, (caption, inside) in enumerate(slides.parts(), start=1):
+    for file, caption, inside in decks():
         found = slides.deck(inside, edition, counts)
-        deck = notebook(caption, found, names)
-        path = folder / f"{slides.deck_name(number, caption)}.html"
-        path.write_text(with_pictures(exporter.from_notebook_node(deck)[0], found))
-        made[path.name] = 1 + len(flat(found))
+        page = exporter.from_notebook_node(notebook(caption, found, names))[0]
+        (folder / file).write_text(with_pictures(page, found))
+        made[file] = 1 + len(flat(found))
     return made
 
 

@@ -4,14 +4,14 @@ const SIZES = [38, 36, 34, 32, 30, 28, 26, 24, 22, 20, 19, 18]; // of the text, 
 const SMALLEST = 0.72; // a formula, as a share of the size of the text
 
 window.MathJax = {
+  loader: { load: ["core", "input/tex", "output/chtml", "a11y/assistive-mml"] },
   tex: {
     inlineMath: [["$", "$"]],
     displayMath: [["$$", "$$"]],
     processEscapes: true,
   },
   chtml: { matchFontHeight: false },
-  options: { enableMenu: false },
-  startup: { ready: () => { MathJax.startup.defaultReady(); MathJax.startup.promise.then(start); } },
+  startup: { pageReady: () => MathJax.startup.defaultPageReady().then(start) },
 };
 
 /** Make each wide formula of a slide as small as it must be; the smallest share. */
