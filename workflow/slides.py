@@ -88,7 +88,8 @@ def lead(text) -> str:
     """
     lines = text.split("$$")[-1].strip().splitlines()
     lines = [x for x in lines if not re.match(r"[#:$(`|+]|$", x)]
-    count = 2 if lines and POINTS_BACK.match(lines[-1]) else 1
+    back = len(lines) > 1 and POINTS_BACK.match(lines[-1])
+    count = 2 if back and not lines[-2][0].islower() else 1
     return "\n".join(lines[-count:])
 
 
