@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 import chapters
+import choice
 import decks
 import editions
 import pytest
@@ -56,7 +57,7 @@ def soup(file) -> BeautifulSoup:
 
 def test_every_slide_holds_what_it_shows(show):
     found = show.tab.evaluate(MEASURE)
-    assert 3 <= len(found) <= slides.MOST
+    assert 3 <= len(found) <= choice.MOST
     assert [each for each in found if each["out"]] == []
     assert [each for each in found if not each["words"]] == []
     assert min(each["size"] for each in found) >= 18  # of 720 pixels
@@ -140,9 +141,9 @@ def test_course_page_links_every_deck():
 
 
 def test_every_chapter_has_its_slides():
-    counts = slides.references()
+    counts = choice.references()
     for _, _, inside in decks.decks():
-        for name, found in slides.deck(inside, "reader", counts):
+        for name, found in choice.deck(inside, "reader", counts):
             kinds = Counter(slide.kind for slide in found)
             assert kinds["chapter"] == kinds["exercise"] == 1, name
             assert kinds["figure"] >= 1, name
@@ -152,7 +153,7 @@ def test_every_chapter_has_its_slides():
 
 def test_only_the_instructor_has_notes():
     _, _, inside = decks.decks()[2]
-    found = slides.deck(inside, "instructor", slides.references())
+    found = choice.deck(inside, "instructor", choice.references())
     notes = [slide.notes for _, several in found for slide in several if slide.notes]
     assert len(notes) == len(inside)
     told = "\n".join(
@@ -231,9 +232,9 @@ def test_tags_correct_the_choice():
     counts = Counter({"first": 9, "second": 8, "third": 7})
     text = new_markdown_cell(TEXT)
     assert [
-        s.kind for s in slides.chosen(slides.candidates([text, figure()]), counts, 1)
+        s.kind for s in choice.chosen(slides.candidates([text, figure()]), counts, 1)
     ]
-    kept = slides.chosen(slides.candidates([text, figure("slide")]), counts, 1)
+    kept = choice.chosen(slides.candidates([text, figure("slide")]), counts, 1)
     assert [s.labels for s in kept] == [("fig-one",)]
     assert slides.candidates([figure("skip-slide")]) == []
     code = new_code_cell("x = 1", metadata={"tags": ["slide"]})
@@ -244,17 +245,15 @@ def test_tags_correct_the_choice():
 def test_of_many_those_come_that_are_referred_to_most():
     counts = Counter({"first": 1, "second": 2, "third": 3, "fig-one": 0})
     all_of_them = slides.candidates([new_markdown_cell(TEXT), figure()])
-    kept = slides.chosen(all_of_them, counts, 3)
+    kept = choice.chosen(all_of_them, counts, 3)
     assert [s.labels for s in kept] == [("second",), ("third",), ("fig-one",)]
 
 
 def test_the_exercise_to_discuss_asks_for_a_prediction():
-    text = (
-        "## Exercises\n\n### Exercise 1.{}: A\n\nWhy? How?\n\n### Exercise 1.2: B\n\n{}"
-    )
-    cell = new_markdown_cell(text.format(1, "Which one? Answer first."))
+    text = "## Exercises\n\n### Exercise 1.1: A\n\nWhy? How?\n\n### Exercise 1.2: B\n\n"
+    cell = new_markdown_cell(text + "Which one? Answer first.")
     note = new_markdown_cell("Five minutes.", metadata={"tags": ["instructor"]})
-    (found,) = slides.discussed(slides.exercises([cell, note]))
+    (found,) = choice.discussed(slides.exercises([cell, note]))
     assert (found.title, found.notes) == ("Exercise 1.2: B", "Five minutes.")
     cell = new_markdown_cell(text + "One.")
-    assert slides.discussed(slides.exercises([cell]))[0].title == "Exercise 1.1: A"
+    assert choice.discussed(slides.exercises([cell]))[0].title == "Exercise 1.1: A"

@@ -1,12 +1,12 @@
 """Decks of slides, one for each part of the book, next to its pages.
 
 `python workflow/decks.py` makes those of the built site again; `assemble` makes them
-with it. What is on them is decided in `slides`; nbconvert sorts them into stacks and
-turns Markdown into HTML, with the template in `workflow/deck`. Numbers of equations and
-figures are those of the finished pages, and every number leads there.
+with it. What is on them is decided in `choice`; nbconvert sorts them into stacks and
+turns Markdown into HTML, with the template in `workflow/deck`.
 """
 
 import argparse
+import functools
 import html
 import importlib.util
 import re
@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 
 import chapters
+import choice
 import editions
 import slides
 import yaml
 from chapters import BUILD, ROOT
+from labels import Labels
 from nbconvert import SlidesExporter
 from nbformat.v4 import (
     new_code_cell,
@@ -26,26 +28,16 @@ from nbformat.v4 import (
     new_notebook,
     new_output,
 )
-from pybtex.database import parse_file
 
 FOLDER = "slides"  # of the site
 PLACE = "<i>picture {}</i>"
 TEMPLATE = ROOT / "workflow" / "deck"
 LOOKS = ("slides.css", "slides.js", "theme.js")
 REVEAL = ("dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js", "LICENSE")
-EQUATION = re.compile(r'id="equation-([\w-]+)">\s*<span class="eqno">(\([^)<]+\))')
-FIGURE = re.compile(
-    r'<figure[^>]* id="([\w-]+)"'
-    r'|<span class="caption-number">([^<]+?)\s*</span>'
-)
-ROLE = re.compile(r"\{(eq|numref|doc|cite)\}`([^`]+)`")
-FORMULA = re.compile(
-    r"^\$\$\n((?:(?!\$\$).)*)\n\$\$ \(([\w-]+)\)$", re.MULTILINE | re.DOTALL
-)
 LINKS = re.compile(r"^```\{slide-decks\}\s*^```$", re.MULTILINE)
-INLINE = re.compile(r"(?<!\$)(\$[^$\n]+\$)([,.;:?!)]*)")
 
 
+@functools.cache
 def figures_of_pages():
     """book/_ext/figures.py: how a figure becomes a part of an HTML page."""
     path = ROOT / "book" / "_ext" / "figures.py"
@@ -54,72 +46,6 @@ def figures_of_pages():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def numbered(page) -> dict[str, str]:
-    """What a page calls its equations and figures: `(9.4)`, `Fig. 9.1`."""
-    text, found, last = page.read_text(), {}, None
-    for match in FIGURE.finditer(text):
-        if match[1]:
-            last = match[1]
-        else:
-            found[last] = match[2]
-    return found | dict(EQUATION.findall(text))
-
-
-def cited(entry) -> str:
-    """`Song et al., 2021`, as the pages write it."""
-    names = [" ".join(p.prelast_names + p.last_names) for p in entry.persons["author"]]
-    names = [re.sub(r"[{}\\'\"]", "", name) for name in names]
-    several = {1: "{0}", 2: "{0} and {1}"}.get(len(names), "{0} et al.")
-    return f"{several.format(*names)}, {entry.fields['year']}"
-
-
-def glued(match) -> str:
-    """No end of a line between a formula and the comma behind it."""
-    glue = f'<span class="glued">{match[0]}</span>'
-    return glue if match[2] else match[0]
-
-
-class Names:
-    """What a reference is called, and the page it leads to."""
-
-    def __init__(self, site):
-        self.known = {}
-        for name in chapters.names():
-            page = f"../notebooks/{name}.html"
-            title = slides.heading(name)[0]
-            self.known["doc", name] = (title, page)
-            for label, number in numbered(site / "notebooks" / f"{name}.html").items():
-                kind = "eq" if number.startswith("(") else "numref"
-                anchor = f"equation-{label}" if kind == "eq" else label
-                self.known[kind, label] = (number, f"{page}#{anchor}")
-        bibliography = ROOT / "book" / "references.bib"
-        for key, entry in parse_file(str(bibliography)).entries.items():
-            self.known["cite", key] = (cited(entry), "../bibliography.html")
-
-    def link(self, role, target) -> str:
-        target = target.removeprefix("/notebooks/")
-        if (role, target) not in self.known:
-            raise chapters.BadProject(f"A slide refers to {target}, which is nowhere.")
-        shown, address = self.known[role, target]
-        return f'<a href="{address}">{html.escape(shown)}</a>'
-
-    def resolved(self, text) -> str:
-        """A text with links in the place of its references."""
-
-        def role(match):
-            keys = re.split(r", *", match[2]) if match[1] == "cite" else [match[2]]
-            links = "; ".join(self.link(match[1], key) for key in keys)
-            return f"[{links}]" if match[1] == "cite" else links
-
-        return ROLE.sub(role, INLINE.sub(glued, FORMULA.sub(self.formula, text)))
-
-    def formula(self, match) -> str:
-        """A formula with its number beside it."""
-        tex = html.escape(match[1], quote=False)
-        number = self.link("eq", match[2])
-        return f'<div class="formula"><div>$$\n{tex}\n$$</div>{number}</div>'
 
 
 def cells(slide, number, names):
@@ -226,14 +152,14 @@ def write(site, edition) -> dict[str, int]:
     folder, made = site / FOLDER, {}
     shutil.rmtree(folder, ignore_errors=True)
     bring_along(folder)
-    names, counts = Names(site), slides.references()
+    names, counts = Labels(site), choice.references()
     exporter = SlidesExporter(
         template_name="deck",
         extra_template_basedirs=[str(TEMPLATE.parent)],
         exclude_anchor_links=True,
     )
     for file, caption, inside in decks():
-        found = slides.deck(inside, edition, counts)
+        found = choice.deck(inside, edition, counts)
         page = exporter.from_notebook_node(notebook(caption, found, names))[0]
         (folder / file).write_text(with_pictures(page, found))
         made[file] = 1 + len(flat(found))

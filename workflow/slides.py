@@ -1,27 +1,20 @@
-"""What of a chapter is on its slides, chosen by rules from its source.
+"""What a chapter has for slides: read from its source, by rules.
 
-A chapter gives: what one will learn, figures, labelled equations with the sentence
-before them, what to remember, and one exercise to discuss. Of figures and equations
-those come first that the plans of the course show, then those that the book refers to
-most. A cell with the tag `slide` is always shown, with `skip-slide` never.
+What one will learn, figures with the beginning of their captions, labelled equations
+with the sentence before them, what to remember, exercises. A cell with the tag `slide`
+becomes a slide as it is; one with `skip-slide` never does.
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import chapters
 import editions
-import nbformat
 import pages
-from chapters import BUILD, ROOT
 
-MOST = 40  # slides in a deck
-MOST_EACH = 16  # figures and equations of a chapter
 TOGETHER = 3  # equations on a slide
 SHORT = 60  # letters of a sentence that says too little alone
 PART = re.compile(r"[IVX]+ ")
-REFERENCE = re.compile(r"\{(?:numref|eq)\}`([^`]+)`")
 BLOCK = re.compile(
     r"^(?P<level>\#{2,3})[ ](?P<heading>[^\n]+)$"
     r"|^\$\$\n(?P<formula>(?:(?!\$\$).)*)\n\$\$[ ]\((?P<label>[\w-]+)\)$"
@@ -29,7 +22,6 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 EXERCISE = re.compile(r"^### (Exercise \d+\.\d+: .+)$", re.MULTILINE)
-PREDICT = re.compile(r"(Answer|Guess|Say so) first|Predict|Try to answer")
 POINTS_BACK = re.compile(
     r"(So|And|Then|But|It|They|This|That|These|Here|Its|Their|If that|In both)\b"
 )
@@ -177,56 +169,6 @@ def candidates(cells) -> list[Slide]:
     return found
 
 
-def references() -> Counter:
-    """How often a label is referred to; what a plan of the course shows counts more."""
-    found = Counter()
-    for name in chapters.names():
-        found.update(REFERENCE.findall(chapters.source(name).read_text()))
-    for path in (ROOT / "book" / "course").glob("plans.yml"):
-        for label in REFERENCE.findall(path.read_text()):
-            found[label] += 1000
-    return found
-
-
-def ranked(slides, counts) -> list[Slide]:
-    """The most wanted first; of equals the one that comes first."""
-    return sorted(
-        slides, key=lambda s: (not s.forced, -sum(counts[label] for label in s.labels))
-    )
-
-
-def chosen(slides, counts, room) -> list[Slide]:
-    """As many as there is room for, half of them figures if there are so many."""
-    figures = ranked([s for s in slides if s.kind == "figure"], counts)
-    others = ranked([s for s in slides if s.kind != "figure"], counts)
-    half = max(room - room // 2, room - len(others))
-    kept = figures[:half]
-    kept += others[: room - len(kept)]
-    return [slide for slide in slides if any(slide is k for k in kept)]
-
-
-def merged(slides) -> list[Slide]:
-    """Single equations that follow each other in one section, two on a slide."""
-    found = []
-    for slide in slides:
-        before = found[-1] if found else slide
-        both = {before.kind, slide.kind} == {"equation"} and before.title == slide.title
-        if found and both and len(before.labels + slide.labels) == 2:
-            slide = joined(found.pop(), slide)
-        found.append(slide)
-    return found
-
-
-def split(notebook):
-    """The cells of the text, and those of the exercises behind it."""
-    for place, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown" and re.search(
-            r"^## Exercises$", cell.source, re.MULTILINE
-        ):
-            return notebook.cells[:place], notebook.cells[place:]
-    return notebook.cells, []
-
-
 def learn(cells) -> str:
     """The list of what one will learn."""
     for cell in cells:
@@ -262,35 +204,3 @@ def exercises(cells) -> list[Slide]:
             elif found and "instructor" in kinds:
                 found[-1] = replace(found[-1], notes=piece.strip())
     return found
-
-
-def discussed(found) -> list[Slide]:
-    """The exercise to discuss: one with a tag, one that asks for a prediction before
-    anything is computed, or that with most questions."""
-    asks = [s for s in found if "*Research" not in s.text] or found
-
-    def rank(slide):
-        predict = PREDICT.search(slide.text)
-        return not slide.forced, predict is None, -slide.text.count("?")
-
-    return sorted(asks, key=rank)[:1]
-
-
-def chapter_slides(name, edition, counts, share) -> list[Slide]:
-    """The slides of a chapter in the order of its text, at most `share` of them."""
-    woven = nbformat.read(BUILD / "woven" / f"{name}.ipynb", 4)
-    text, behind = split(editions.strip(woven, edition))
-    text = [c for c in text if not editions.tags(c) & {"solution", "instructor"}]
-    title, rest = heading(name)
-    said = "\n\n".join(filter(None, [f"### {rest}" if rest else "", learn(text)]))
-    opening = Slide("chapter", f"{int(name[:2])} {title}", said, (name,))
-    closing = [*remember(text), *discussed(exercises(behind))]
-    room = min(MOST_EACH, share - 1 - len(closing))
-    shown = merged(chosen(candidates(text), counts, max(0, room)))
-    return [opening, *shown, *closing]
-
-
-def deck(names, edition, counts) -> list[tuple[str, list[Slide]]]:
-    """The slides of the chapters of a part."""
-    share = (MOST - 1) // len(names)
-    return [(n, chapter_slides(n, edition, counts, share)) for n in names]
