@@ -3,6 +3,7 @@
 import io
 import re
 from collections import Counter
+from unicodedata import normalize
 
 import chapters
 import choice
@@ -120,7 +121,8 @@ def test_a_deck_prints_one_slide_on_a_page(visit):
     for page, section in zip(pages, shown):
         assert page.mediabox.width > page.mediabox.height
         heading = section.find(["h1", "h2"]).get_text().split()
-        assert heading[-1] in page.extract_text()
+        text = normalize("NFKC", page.extract_text())  # "fi" may be one letter
+        assert heading[-1] in text
 
 
 @pytest.mark.parametrize("file", DECKS)
