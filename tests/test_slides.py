@@ -167,6 +167,21 @@ def test_only_the_instructor_has_notes():
     assert all(note.split("\n")[0][:20] in told for note in notes)
 
 
+@pytest.mark.parametrize(("edition", "notes"), [("student", 0), ("instructor", 2)])
+def test_notes_are_in_the_deck_of_the_instructor_only(
+    tmp_path, monkeypatch, edition, notes
+):
+    for path in SITE.resolve().iterdir():
+        if path.name != "slides":
+            (tmp_path / path.name).symlink_to(path)
+    only = decks.decks()[2:3]
+    monkeypatch.setattr(decks, "decks", lambda: only)
+    decks.write(tmp_path, edition)
+    page = (tmp_path / "slides" / DECKS[2]).read_text()
+    assert page.count('<aside class="notes">') == notes
+    assert ('src="reveal/notes.js"' in page) == bool(notes)
+
+
 SVG = '<svg width="9pt" viewBox="0 0 9 9"></svg>'
 TEXT = """## A section
 
