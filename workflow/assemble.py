@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import chapters
+import decks
 import editions
 import nbformat
 import pages
@@ -49,6 +50,7 @@ def stage(folder, profile, edition):
         shutil.copy(file, moments)
     (folder / "chapters.md").write_text(status.page(profile))
     pages.complete(folder)
+    decks.put_links(folder)
 
 
 def build(sources, target):
@@ -119,6 +121,7 @@ def main(profile, edition):
     build(folder / "stage", work)
     built = work / "_build" / "html"
     verify(built)
+    decks.write(built, edition)
     label(built, profile, edition)
     sites.mkdir(exist_ok=True)
     site = sites / str(time.time_ns())
