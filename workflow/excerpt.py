@@ -1,0 +1,162 @@
+"""The code of a chapter that its exercises stand on, and no more.
+
+A chapter takes a minute, its exercises need a few of its names. Walking backwards from
+the end, a statement stays if it gives or changes a name that something below it needs.
+Imports stay, all of them.
+"""
+
+import ast
+import builtins
+import symtable
+from dataclasses import dataclass
+
+RESULTS = "results"  # where a chapter notes what it found
+IMPORTS = (ast.Import, ast.ImportFrom)
+CERTAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of the outermost level, with the comment above it."""
+
+    text: str
+    node: ast.stmt
+    gives: frozenset  # names that it sets
+    uses: frozenset  # names that it, or a function in it, looks up
+    changes: frozenset  # names of objects that it may change
+
+    @property
+    def replaces(self) -> frozenset:
+        """Names whose values from before nobody below can see."""
+        return self.gives - self.uses if isinstance(self.node, CERTAIN) else frozenset()
+
+    def matters(self, needed) -> bool:
+        return isinstance(self.node, IMPORTS) or bool(
+            (self.gives | self.changes) & needed
+        )
+
+
+def statements(code) -> list[Statement]:
+    """The statements of a cell, in order."""
+    found, lines, end = [], code.splitlines(), 0
+    for node in ast.parse(code).body:
+        text = "\n".join(lines[end : node.end_lineno])
+        gives, uses = names(text)
+        given, used = entries(node)
+        gives, uses = (gives - loops(node)) | given, (uses - loops(node)) | used
+        found.append(Statement(text, node, gives, uses, changed(node)))
+        end = node.end_lineno
+    return found
+
+
+def names(text) -> tuple[frozenset, frozenset]:
+    """The names of the notebook that a piece of code sets, and those that it uses."""
+    table = symtable.symtable(text, "<cell>", "exec")
+    symbols = table.get_symbols()
+    gives = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+    uses = {s.get_name() for s in symbols if s.is_referenced()}
+    return frozenset(gives), frozenset(uses | set(looked_up(table)))
+
+
+def looked_up(table):
+    """Names that functions inside a table take from the notebook."""
+    for child in table.get_children():
+        for symbol in child.get_symbols():
+            if symbol.is_global() and symbol.is_referenced():
+                yield symbol.get_name()
+        yield from looked_up(child)
+
+
+def loops(node) -> frozenset:
+    """The names of a `for` loop, which it sets itself, and nobody needs after it."""
+    targets = [n.target for n in ast.walk(node) if isinstance(n, ast.For)]
+    stored = [n for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return frozenset(n.id for n in stored)
+
+
+def entries(node) -> tuple[frozenset, frozenset]:
+    """Results of the chapter that it writes, and those that it reads, one by one."""
+    found = {ast.Store: set(), ast.Load: set(), ast.Del: set()}
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript) and base(part) == {RESULTS}:
+            found[type(part.ctx)].add(f"{RESULTS}[{ast.unparse(part.slice)}]")
+    return frozenset(found[ast.Store]), frozenset(found[ast.Load])
+
+
+def changed(node) -> frozenset:
+    """Names of objects with a place or field set, or with a method called for itself.
+
+    `rows.append(1)` changes `rows`; `torch.save(net)` as well as `print(net)` is taken
+    for something that is only shown.
+    """
+    found = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript | ast.Attribute):
+            if isinstance(part.ctx, ast.Store):
+                found |= base(part)
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            if isinstance(part.value.func, ast.Attribute):
+                found |= base(part.value.func)
+    return frozenset(found - {RESULTS})
+
+
+def base(node) -> set[str]:
+    """The name at the start of `a.b[c].d`."""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def modules(cells) -> set[str]:
+    """Names that are imported: a call of theirs changes no value of the notebook."""
+    found = (s for cell in cells for s in cell if isinstance(s.node, IMPORTS))
+    return {name for s in found for name in s.gives}
+
+
+def needs(codes) -> set[str]:
+    """Names that cells, run one after the other, take from before them."""
+    needed = set()
+    for code in reversed(codes):
+        for statement in reversed(statements(code)):
+            needed = (needed - statement.replaces) | statement.uses
+    return needed - set(dir(builtins))
+
+
+def excerpt(codes, needed) -> list[str]:
+    """Of each cell the part that the needed names stand on; "" where nothing is."""
+    cells, wanted = [statements(code) for code in codes], set(needed)
+    while True:
+        kept = keep(cells, frozenset(wanted))
+        missing = unknown(kept, cells)
+        if missing <= wanted:
+            return [joined(cell) for cell in kept]
+        wanted |= missing  # a function may use what is set below it
+
+
+def joined(cell) -> str:
+    """The statements of a cell as code, with two empty lines around functions."""
+    text = ""
+    for before, statement in zip([None, *cell], cell):
+        gap = "\n" * (1 + 2 * isinstance(before and before.node, ast.FunctionDef))
+        text += gap + (statement.text.lstrip("\n") if len(gap) > 1 else statement.text)
+    return text.strip("\n")
+
+
+def keep(cells, needed) -> list[list[Statement]]:
+    """The statements of each cell that matter for the names needed at the end."""
+    imported, found = modules(cells), []
+    for cell in reversed(cells):
+        kept = []
+        for statement in reversed(cell):
+            if statement.matters(needed - imported):
+                needed = (needed - statement.replaces) | statement.uses
+                kept.insert(0, statement)
+        found.insert(0, kept)
+    return found
+
+
+def unknown(kept, cells) -> set[str]:
+    """Names that the kept statements use and only others give."""
+    flat = [s for cell in kept for s in cell]
+    used, given = (set().union(*v) for v in zip(*((s.uses, s.gives) for s in flat)))
+    return (used - given) & set().union(*(s.gives for cell in cells for s in cell))
