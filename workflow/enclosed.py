@@ -18,6 +18,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 READ_ONLY, NO_SUID, NO_DEV, REMOUNT, BIND, RECURSIVE = 1, 2, 4, 32, 4096, 16384
 PRIVATE, DETACH, PIVOT_ROOT = 1 << 18, 2, {"x86_64": 155}.get(os.uname().machine, 41)
 DROP_BOUND, NO_NEW_RIGHTS, LAST_RIGHT = 24, 38, 63
+NAME = "sandbox"  # of this machine, for the programs inside
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
@@ -71,6 +72,9 @@ def build(order):
     mount("shm", f"{root}/dev/shm", "tmpfs", NO_SUID | NO_DEV, "size=64m")
     mount("tmp", f"{root}/tmp", "tmpfs", NO_SUID | NO_DEV, f"size={limits['disk']}")
     mount("proc", f"{root}/proc", "proc", NO_SUID | NO_DEV | 8)
+    empty(f"{root}/etc/hosts")
+    with open(f"{root}/etc/hosts", "w") as hosts:
+        hosts.write(f"127.0.0.1 localhost {NAME}\n")
     for path in dict.fromkeys(order["shown"]):
         if os.path.lexists(path):
             show(path, root)
@@ -88,6 +92,7 @@ def leave(root):
 def start_loopback():
     """Programs may talk to themselves; there is no other network here."""
     up = struct.pack("16sH14s", b"lo", 1, b"")
+    socket.sethostname(NAME)
     with socket.socket() as any_socket:
         fcntl.ioctl(any_socket, 0x8914, up)
 

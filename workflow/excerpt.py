@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 RESULTS = "results"  # where a chapter notes what it found
 IMPORTS = (ast.Import, ast.ImportFrom)
-CERTAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+CERTAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef, ast.With)
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,43 @@ def statements(code) -> list[Statement]:
     found, lines, end = [], code.splitlines(), 0
     for node in ast.parse(code).body:
         text = "\n".join(lines[end : node.end_lineno])
-        gives, uses = names(text)
-        given, used = entries(node)
-        gives, uses = (gives - loops(node)) | given, (uses - loops(node)) | used
-        found.append(Statement(text, node, gives, uses, changed(node)))
+        found.append(statement(node, text))
         end = node.end_lineno
     return found
 
 
-def names(text) -> tuple[frozenset, frozenset]:
+def statement(node, text="") -> Statement:
+    written, read = entries(node)
+    given = names(node)[0] - loops(node)
+    return Statement(text, node, given | written, reads(node) | read, changed(node))
+
+
+def reads(node) -> frozenset:
+    """The names whose values from before a statement uses.
+
+    What a loop sets at the start of each turn it does not take from before.
+    """
+    if isinstance(node, ast.For):
+        inner = (wanted(node.body) | wanted(node.orelse)) - loops(node)
+        return names(node.iter)[1] | inner
+    if isinstance(node, ast.With):
+        whole = frozenset().union(*(names(item.context_expr)[1] for item in node.items))
+        opened = (base(i.optional_vars) for i in node.items if i.optional_vars)
+        return whole | (wanted(node.body) - frozenset().union(*opened))
+    return names(node)[1]
+
+
+def wanted(body, needed=frozenset()) -> frozenset:
+    """The names that statements, one after the other, take from before them."""
+    for node in reversed(body):
+        found = node if isinstance(node, Statement) else statement(node)
+        needed = (needed - found.replaces) | found.uses
+    return frozenset(needed)
+
+
+def names(node) -> tuple[frozenset, frozenset]:
     """The names of the notebook that a piece of code sets, and those that it uses."""
-    table = symtable.symtable(text, "<cell>", "exec")
+    table = symtable.symtable(ast.unparse(node), "<cell>", "exec")
     symbols = table.get_symbols()
     gives = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
     uses = {s.get_name() for s in symbols if s.is_referenced()}
@@ -91,12 +117,11 @@ def changed(node) -> frozenset:
     """
     found = set()
     for part in ast.walk(node):
-        if isinstance(part, ast.Subscript | ast.Attribute):
-            if isinstance(part.ctx, ast.Store):
-                found |= base(part)
-        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            if isinstance(part.value.func, ast.Attribute):
-                found |= base(part.value.func)
+        match part:
+            case ast.Subscript(ctx=ctx) | ast.Attribute(ctx=ctx):
+                found |= set() if isinstance(ctx, ast.Load) else base(part)
+            case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
+                found |= base(method)
     return frozenset(found - {RESULTS})
 
 
@@ -113,13 +138,10 @@ def modules(cells) -> set[str]:
     return {name for s in found for name in s.gives}
 
 
-def needs(codes) -> set[str]:
+def needs(codes) -> frozenset:
     """Names that cells, run one after the other, take from before them."""
-    needed = set()
-    for code in reversed(codes):
-        for statement in reversed(statements(code)):
-            needed = (needed - statement.replaces) | statement.uses
-    return needed - set(dir(builtins))
+    flat = [s for code in codes for s in statements(code)]
+    return wanted(flat) - set(dir(builtins))
 
 
 def excerpt(codes, needed) -> list[str]:

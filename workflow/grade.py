@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from chapters import HELPERS, ROOT
 
 COLUMNS = ("submission", "exercise", "points", "of", "message")
 LARGEST = 20 << 20  # bytes of a submission
+PATIENCE = {"HELPERS_JUDGE_SECONDS": os.environ.get("HELPERS_JUDGE_SECONDS", "120")}
 WORKFLOW = Path(__file__).parent
 OTTER = (
     "import sys; from otter.run import main; "
@@ -41,7 +43,7 @@ class NoNotebook(Exception):
 
 @dataclass(frozen=True)
 class Desk:
-    """What all submissions are graded with: the bundle and the library without checks."""
+    """What submissions are graded with: bundle, and library without the checks."""
 
     folder: Path
     points: dict  # of each exercise
@@ -117,29 +119,27 @@ def judge(door, exercises, verdicts):
     with verdicts.open("w") as file:
         running = subprocess.Popen(
             command,
-            stdout=subprocess.PIPE,
+            stdout=file,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **own, "HELPERS_OFFLINE": "1"},
-            text=True,
+            env={**os.environ, **own, "HELPERS_OFFLINE": "1", **PATIENCE},
         )
         try:
-            if "ready" not in running.stdout.readline():
-                raise RuntimeError("the judge does not start")
-            copy = subprocess.Popen(["cat"], stdin=running.stdout, stdout=file)
+            while not door.exists():
+                if running.poll() is not None:
+                    raise RuntimeError("The judge does not start.")
+                time.sleep(0.05)
             yield
         finally:
-            running.terminate()
+            running.kill()
             running.wait(30)
-    copy.wait(30)
 
 
 def environment(desk, door) -> dict[str, str]:
-    seconds = os.environ.get("HELPERS_JUDGE_SECONDS", "60")
     return {
+        **PATIENCE,
         "PYTHONPATH": str(desk.folder / "src"),
         "HELPERS_OFFLINE": "1",
         "HELPERS_JUDGE": str(door),
-        "HELPERS_JUDGE_SECONDS": seconds,
     }
 
 
@@ -239,7 +239,9 @@ def report(found):
     total, most = (sum(row[key] for row in found) for key in ("points", "of"))
     print(f"{found[0]['submission']}: {total} of {most} points")
     for row in found:
-        print(f"  {row['exercise']}  {row['points']:3} of {row['of']}  {row['message']}")
+        print(
+            f"  {row['exercise']}  {row['points']:3} of {row['of']}  {row['message']}"
+        )
     sys.stdout.flush()
 
 
@@ -266,9 +268,10 @@ def main(folder, chapter, limits, jobs=1, unsafe=False) -> list[dict]:
             report(found)
             table += found
             write(table, folder / "grades.csv")
-    total = sum(row["points"] for row in table)
-    most = sum(row["of"] for row in table)
-    print(f"{len(paths)} submissions, {total} of {most} points: {folder / 'grades.csv'}")
+    total, most = (sum(row[key] for row in table) for key in ("points", "of"))
+    print(
+        f"{len(paths)} submissions, {total} of {most} points: {folder / 'grades.csv'}"
+    )
     return table
 
 
@@ -276,7 +279,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("chapter")
-    parser.add_argument("--seconds", type=float, default=300, help="for a submission")
+    parser.add_argument("--seconds", type=float, default=600, help="for a submission")
     parser.add_argument("--jobs", type=int, default=1, help="submissions at a time")
     parser.add_argument("--unsafe", action="store_true", help="without a sandbox")
     args = parser.parse_args()

@@ -197,7 +197,9 @@ def metadata(notebook) -> dict:
 def copied(cell):
     """A cell of the exercises without output, and without words for Sphinx."""
     if cell.cell_type == "code":
-        return new_code_cell(cell.source, metadata={"tags": sorted(editions.tags(cell))})
+        return new_code_cell(
+            cell.source, metadata={"tags": sorted(editions.tags(cell))}
+        )
     return new_markdown_cell(plain(shorter(cell.source)))
 
 

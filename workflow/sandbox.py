@@ -33,7 +33,7 @@ SYSTEM += ("/etc/passwd", "/etc/group", "/etc/localtime", "/etc/alternatives")
 class Limits:
     """What a program may use before it is stopped."""
 
-    seconds: float = 300
+    seconds: float = 600
     memory: int = 4 << 30  # bytes, of all its processes together
     processes: int = 40
     disk: int = 256 << 20  # of its /tmp, which is memory, too
@@ -67,7 +67,7 @@ def require():
         raise NoSandbox(f"this Linux does not allow namespaces: {last}")
 
 
-def run(command, shown, environment, limits=Limits()) -> End:  # noqa: B008
+def run(command, shown, environment, limits=Limits()) -> End:
     """Run a command that sees the system, this Python, and the folders `shown`."""
     with tempfile.TemporaryDirectory(prefix="root-") as root:
         order = {
@@ -101,7 +101,7 @@ def clean() -> dict[str, str]:
 
 
 def watched(command, limits, **options) -> End:
-    """Run a command, and stop it with all its processes at the first limit it breaks."""
+    """Run a command; stop it with all its processes at the first limit it breaks."""
     start, reason, peak = time.monotonic(), "", 0
     running = subprocess.Popen(
         command,
@@ -168,8 +168,8 @@ def memory(process) -> int:
 
 
 def end(running):
-    """Kill the whole family; with the first process inside, the kernel ends the rest."""
-    for process in reversed(processes(running.pid)[:3]):  # never a list that grows
+    """Kill the family: with the first process inside, the kernel ends the rest."""
+    for process in reversed(processes(running.pid)[:2]):  # ours, and the first inside
         try:
             process.kill()
         except psutil.NoSuchProcess:

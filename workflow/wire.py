@@ -25,7 +25,7 @@ from importlib import import_module
 import numpy as np
 import torch
 
-LARGEST = 2**28  # bytes of a message
+LARGEST = 2**27  # bytes of a message
 PLAIN = (bool, int, float, str, type(None))
 SEQUENCES = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 KINDS = {*SEQUENCES, "ellipsis", "tensor", "array", "scalar", "bytes", "dict"}
