@@ -15,6 +15,10 @@ from dataclasses import dataclass
 
 from helpers.checks.wire import Peer, Unfit
 
+from helpers.checks import wire
+
+sys.modules["wire"] = wire  # its name on the judge's side
+
 SECONDS = int(os.environ["HELPERS_JUDGE_SECONDS"])  # for a check, or a cell
 PRINTED = 1_000_000  # letters of a cell
 passed = {}  # verdicts: what is right once need not be asked again

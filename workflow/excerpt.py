@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 RESULTS = "results"  # where a chapter notes what it found
 IMPORTS = (ast.Import, ast.ImportFrom)
-CERTAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef, ast.With)
+CERTAIN = (*IMPORTS, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+CERTAIN += (ast.With,)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ import builtins
 import contextlib
 import io
 import json
+import marshal
 import pickle
 import struct
 import sys
 import time
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from types import CellType, CodeType, FunctionType, ModuleType
 
 import numpy as np
 import torch
@@ -64,12 +66,48 @@ def tensor(value) -> dict:
 
 
 class OnlyShared(pickle.Pickler):
-    """Refuses what the other side cannot import, so that it is sent as a function."""
+    """For the other side, which lacks some modules.
+
+    A function that it cannot import goes there as its code, so that derivatives can be
+    taken of it. One that draws random numbers stays here and is called from there.
+    """
 
     def reducer_override(self, value):
-        if str(getattr(value, "__module__", "")).startswith(HIDDEN):
+        if isinstance(value, torch.Generator | np.random.Generator):
+            raise pickle.PicklingError("its state belongs to one side")
+        if isinstance(value, ModuleType):
+            return import_module, (value.__name__,)
+        hidden = str(getattr(value, "__module__", "")).startswith(HIDDEN)
+        if isinstance(value, FunctionType) and (hidden or "<" in value.__qualname__):
+            return function, parts(value)
+        if hidden:
             raise pickle.PicklingError("not known on the other side")
         return NotImplemented
+
+
+def parts(function) -> tuple:
+    """What a function is made of: its code and all that the code looks up."""
+    looked_up = {n for code in codes(function.__code__) for n in code.co_names}
+    around = {n: v for n, v in function.__globals__.items() if n in looked_up}
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    code = marshal.dumps(function.__code__)
+    return code, around, function.__defaults__, cells, function.__kwdefaults__
+
+
+def codes(code):
+    """The code of a function and of the functions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from codes(part)
+
+
+def function(code, around, defaults, cells, named):
+    """The function of these parts."""
+    closure = tuple(map(CellType, cells))
+    made = FunctionType(marshal.loads(code), dict(around), None, defaults, closure)
+    made.__kwdefaults__ = named
+    return made
 
 
 def pickled(value) -> bytes | None:
