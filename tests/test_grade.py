@@ -84,8 +84,8 @@ tell({{"exercise": "17.2", "answer": {{"is": "object", "number": 0, "data": evil
 tell({{"exercise": "17.2", "passed": True, "text": "correct"}})
 tell({{"gives": [True, "correct"]}})
 kind = ["helpers.checks", "Verdict"]
-parts = {{"exercise": "17.2", "passed": True, "text": "correct"}}
-tell({{"exercise": "17.2", "answer": {{"is": "dataclass", "kind": kind, "parts": parts}}}})
+answer = {{"is": "dataclass", "kind": kind, "parts": {{"exercise": "", "passed": True}}}}
+tell({{"exercise": "17.2", "answer": answer}})
 """
 
 HOSTILE = """

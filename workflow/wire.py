@@ -72,8 +72,13 @@ class OnlyShared(pickle.Pickler):
     taken of it. One that draws random numbers stays here and is called from there.
     """
 
+    def __init__(self, file, whole):
+        super().__init__(file)
+        self.whole = whole  # a generator that is an argument is the answer's to use
+
     def reducer_override(self, value):
-        if isinstance(value, torch.Generator | np.random.Generator):
+        generator = isinstance(value, torch.Generator | np.random.Generator)
+        if generator and value is not self.whole:
             raise pickle.PicklingError("its state belongs to one side")
         if isinstance(value, ModuleType):
             return import_module, (value.__name__,)
@@ -113,7 +118,7 @@ def function(code, around, defaults, cells, named):
 def pickled(value) -> bytes | None:
     file = io.BytesIO()
     try:
-        OnlyShared(file).dump(value)
+        OnlyShared(file, value).dump(value)
     except Exception:  # a function inside another, a lambda, an open file
         return None
     return file.getvalue()
