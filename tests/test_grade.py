@@ -83,8 +83,7 @@ evil = base64.b64encode(pickle.dumps(Evil())).decode()
 tell({{"exercise": "17.2", "answer": {{"is": "object", "number": 0, "data": evil}}}})
 tell({{"exercise": "17.2", "passed": True, "text": "correct"}})
 tell({{"gives": [True, "correct"]}})
-kind = ["helpers.checks", "Verdict"]
-answer = {{"is": "dataclass", "kind": kind, "parts": {{"exercise": "", "passed": True}}}}
+answer = {{"is": "dataclass", "kind": ["helpers.checks", "Verdict"], "parts": {{}}}}
 tell({{"exercise": "17.2", "answer": answer}})
 """
 

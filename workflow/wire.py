@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 from dataclasses import fields, is_dataclass
+from fractions import Fraction
 from importlib import import_module
 from types import CellType, CodeType, FunctionType, ModuleType
 
@@ -31,7 +32,7 @@ LARGEST = 2**27  # bytes of a message
 PLAIN = (bool, int, float, str, type(None))
 SEQUENCES = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 KINDS = {*SEQUENCES, "ellipsis", "tensor", "array", "scalar", "bytes", "dict"}
-KINDS |= {"function", "object", "known", "dataclass"}
+KINDS |= {"fraction", "function", "object", "known", "dataclass"}
 HIDDEN = ("helpers.checks", "__main__")  # modules that the other side does not have
 
 
@@ -218,6 +219,8 @@ class Peer:
     def pack_more(self, value):
         if isinstance(value, bytes | bytearray):
             return {"is": "bytes", "data": to_text(value)}
+        if isinstance(value, Fraction):
+            return {"is": "fraction", "parts": [value.numerator, value.denominator]}
         if isinstance(value, dict):
             items = [[self.pack(k), self.pack(v)] for k, v in value.items()]
             return {"is": "dict", "items": items}
@@ -276,6 +279,9 @@ class Peer:
 
     def unpack_bytes(self, message):
         return base64.b64decode(message["data"])
+
+    def unpack_fraction(self, message):
+        return Fraction(*map(int, message["parts"]))
 
     def unpack_dict(self, message):
         return {self.unpack(k): self.unpack(v) for k, v in message["items"]}
