@@ -61,6 +61,8 @@ def reads(node) -> frozenset:
     if isinstance(node, ast.For):
         inner = (wanted(node.body) | wanted(node.orelse)) - loops(node)
         return names(node.iter)[1] | inner
+    if isinstance(node, ast.While | ast.If):
+        return names(node.test)[1] | wanted(node.body) | wanted(node.orelse)
     if isinstance(node, ast.With):
         whole = frozenset().union(*(names(item.context_expr)[1] for item in node.items))
         opened = (base(i.optional_vars) for i in node.items if i.optional_vars)

@@ -154,7 +154,10 @@ class Peer:
         data = bytearray()
         while len(data) < size:
             self.connection.settimeout(self.left())
-            part = self.connection.recv(min(size - len(data), 2**20))
+            try:
+                part = self.connection.recv(min(size - len(data), 2**20))
+            except TimeoutError:
+                raise TimeoutError("no answer in time") from None
             if not part:
                 raise EOFError("the other side has ended")
             data += part
