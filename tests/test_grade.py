@@ -241,7 +241,7 @@ def test_the_table_is_written(graded, folder):
         read = list(csv.DictReader(file))
     assert [row["message"] for row in read] == [row["message"] for row in graded]
     assert list(read[0]) == list(grade.COLUMNS)
-    assert len(read) == 7 * 5
+    assert len(read) == 7 * 6
 
 
 def test_the_bundle_works_with_otter_alone(tmp_path):
