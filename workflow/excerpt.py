@@ -14,6 +14,7 @@ RESULTS = "results"  # where a chapter notes what it found
 IMPORTS = (ast.Import, ast.ImportFrom)
 CERTAIN = (*IMPORTS, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
 CERTAIN += (ast.With,)
+WEIGHTS = ("parameters", "modules", "children")  # of a net, which others may change
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Statement:
         """Names whose values from before nobody below can see."""
         return self.gives - self.uses if isinstance(self.node, CERTAIN) else frozenset()
 
-    def matters(self, needed) -> bool:
-        return isinstance(self.node, IMPORTS) or bool(
-            (self.gives | self.changes) & needed
-        )
+    def matters(self, needed, shared) -> bool:
+        """Whether the needed names would not be the same without it."""
+        always = isinstance(self.node, IMPORTS) or "manual_seed(" in self.text
+        return always or bool((self.gives | reach(self.changes, shared)) & needed)
 
 
 def statements(code) -> list[Statement]:
@@ -115,8 +116,8 @@ def entries(node) -> tuple[frozenset, frozenset]:
 def changed(node) -> frozenset:
     """Names of objects with a place or field set, or with a method called for itself.
 
-    `rows.append(1)` changes `rows`; `torch.save(net)` as well as `print(net)` is taken
-    for something that is only shown.
+    `rows.append(1)` changes `rows`; so may `fit(net)`, and so may a loop over
+    `train(net, data)`. `plotting.show(images)` only shows.
     """
     found = set()
     for part in ast.walk(node):
@@ -125,7 +126,20 @@ def changed(node) -> frozenset:
                 found |= set() if isinstance(ctx, ast.Load) else base(part)
             case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
                 found |= base(method)
+            case ast.For(iter=called) | ast.Expr(value=ast.Call() as called):
+                found |= handed(called)
     return frozenset(found - {RESULTS})
+
+
+def handed(node) -> set[str]:
+    """Names that are given to functions of the notebook, or whose weights are."""
+    found = set()
+    for call in (n for n in ast.walk(node) if isinstance(n, ast.Call)):
+        if isinstance(call.func, ast.Name) and call.func.id not in dir(builtins):
+            found |= {n.id for n in call.args if isinstance(n, ast.Name)}
+        if getattr(call.func, "attr", "") in WEIGHTS:
+            found |= base(call.func)
+    return found
 
 
 def base(node) -> set[str]:
@@ -149,13 +163,8 @@ def needs(codes) -> frozenset:
 
 def excerpt(codes, needed) -> list[str]:
     """Of each cell the part that the needed names stand on; "" where nothing is."""
-    cells, wanted = [statements(code) for code in codes], set(needed)
-    while True:
-        kept = keep(cells, frozenset(wanted))
-        missing = unknown(kept, cells)
-        if missing <= wanted:
-            return [joined(cell) for cell in kept]
-        wanted |= missing  # a function may use what is set below it
+    cells = [statements(code) for code in codes]
+    return [joined(cell) for cell in keep(cells, frozenset(needed))]
 
 
 def joined(cell) -> str:
@@ -169,19 +178,52 @@ def joined(cell) -> str:
 
 def keep(cells, needed) -> list[list[Statement]]:
     """The statements of each cell that matter for the names needed at the end."""
-    imported, found = modules(cells), []
+    flat = [s for cell in cells for s in cell]
+    inner, shared, imported = functions(flat), partners(flat), modules(cells)
+    needed, found = reach(needed, inner), []
     for cell in reversed(cells):
         kept = []
         for statement in reversed(cell):
-            if statement.matters(needed - imported):
-                needed = (needed - statement.replaces) | statement.uses
+            if statement.matters(needed - imported, shared):
+                needed = reach((needed - statement.replaces) | statement.uses, inner)
                 kept.insert(0, statement)
         found.insert(0, kept)
     return found
 
 
-def unknown(kept, cells) -> set[str]:
-    """Names that the kept statements use and only others give."""
-    flat = [s for cell in kept for s in cell]
-    used, given = (set().union(*v) for v in zip(*((s.uses, s.gives) for s in flat)))
-    return (used - given) & set().union(*(s.gives for cell in cells for s in cell))
+def functions(flat) -> dict[str, set]:
+    """What each function of the chapter looks up when it is called."""
+    found = {}
+    for statement in flat:
+        lambdas = any(isinstance(n, ast.Lambda) for n in ast.walk(statement.node))
+        if lambdas or isinstance(statement.node, ast.FunctionDef | ast.ClassDef):
+            for name in statement.gives:
+                found.setdefault(name, set()).update(statement.uses)
+    return found
+
+
+def partners(flat) -> dict[str, set]:
+    """Names that change along with others: an optimiser's net, with its steps."""
+    found = {}
+    for statement in flat:
+        if isinstance(statement.node, ast.Assign):
+            owners = handed(statement.node.value) if weights(statement.node) else set()
+            for name in statement.uses & set(found):
+                owners |= {name}
+            for name in statement.gives if owners else ():
+                found.setdefault(name, set()).update(owners)
+    return found
+
+
+def weights(node) -> bool:
+    return any(getattr(n, "attr", "") in WEIGHTS for n in ast.walk(node))
+
+
+def reach(names, following) -> frozenset:
+    """The names, those that they lead to, and so on."""
+    todo, seen = list(names), set(names)
+    while todo:
+        new = following.get(todo.pop(), set()) - seen
+        seen |= new
+        todo += new
+    return frozenset(seen)
