@@ -55,3 +55,37 @@ def test_an_object_that_is_changed_is_changed_in_the_excerpt():
     code = ["d = {1: 2, 3: 4}\ne = [5]", "del d[1]\ne.append(6)\nd[7] = 8"]
     found = values({"d", "e"}, code)
     assert (found["d"], found["e"]) == ({3: 4, 7: 8}, [5, 6])
+
+
+NET = [
+    "import torch",
+    "torch.manual_seed(0)\nnet = torch.nn.Linear(2, 1)\nx = torch.ones(9, 2)",
+    "best = torch.optim.SGD(net.parameters(), 0.1)\nrate = torch.optim.lr_scheduler"
+    ".StepLR(best, 1)",
+    "def guess(x):\n    return net(x) + offset",
+    "offset = 1.0\nlosses = []",
+    "for _ in range(5):\n    loss = guess(x).square().mean()\n    best.zero_grad()\n"
+    "    loss.backward()\n    best.step()\n    rate.step()\n    losses.append(loss)",
+    "shown = [loss.item() for loss in losses]",
+    "offset = 2.0",
+]
+
+
+def test_a_net_is_trained_in_the_excerpt_too():
+    whole = {}
+    exec("\n".join(NET), whole)
+    found = values({"guess"}, NET)
+    assert found["guess"](whole["x"]).tolist() == whole["guess"](whole["x"]).tolist()
+    assert "shown" not in found
+
+
+def test_a_loop_over_a_training_is_training():
+    code = [
+        "def train(net, steps):\n    for step in range(steps):\n"
+        "        net.append(step)\n        yield step",
+        "net = []\nrows = [1, 2]",
+        "for step in train(net, 3):\n    last = step",
+        "for row in rows:\n    print(row)",
+    ]
+    assert values({"net"}, code)["net"] == [0, 1, 2]
+    assert excerpt.excerpt(code, {"rows"})[2:] == ["", ""]
