@@ -12,7 +12,7 @@ HAS_PIP = $(PY) -m pip --version >/dev/null 2>&1
 TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "This book needs Python 3.11 or newer. Choose one: make book PYTHON=python3.12")
 LINTED = $(wildcard src tests workflow benchmarks book/_ext)
 
-.PHONY: book serve pdf lab student instructor slides test check lint release clean
+.PHONY: book serve pdf lab student instructor homework grade slides test check lint release clean
 .DEFAULT_GOAL := book
 
 book: $(READY) ; @$(PY) workflow/build.py --profile $(PROFILE)
@@ -25,6 +25,10 @@ lab: $(READY) ; @$(PY) workflow/lab.py --profile $(PROFILE) --port $(PORT) $(LAB
 student: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition student
 
 instructor: book ; @$(PY) workflow/assemble.py --profile $(PROFILE) --edition instructor
+
+homework: book ; @$(PY) workflow/homework.py
+
+grade: $(READY) ; @$(PY) workflow/grade.py "$(SUBMISSIONS)" "$(CHAPTER)" $(GRADE)
 
 slides: book ; @$(PY) workflow/decks.py
 
