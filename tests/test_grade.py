@@ -13,6 +13,7 @@ import editions
 import grade
 import homework
 import nbformat
+import parcels
 import psutil
 import pytest
 import sandbox
@@ -37,7 +38,7 @@ WRONG = {  # what a student may well write
 
 FORGED = """
 import builtins, sys
-import helpers.checks as checks, helpers.checks.wire as wire
+import helpers.checks as checks, wire
 import otter.execute.checker as otter_checker, otter.test_files as files
 
 class Right:
@@ -290,6 +291,6 @@ def test_the_trusted_side_reads_values_only(tmp_path):
         {"is": "dataclass", "kind": ["helpers.data", "load"], "parts": {}},
         {"is": "array", "dtype": "|O", "shape": [1], "data": "AAAAAAAAAAA="},
     ):
-        with pytest.raises(wire.Unfit):
+        with pytest.raises(parcels.Unfit):
             peer.unpack(bad)
     assert os.listdir(tmp_path) == []

@@ -4,9 +4,9 @@ import re
 import zipfile
 
 import chapters
+import desk
 import editions
 import excerpt
-import grade
 import homework
 import nbformat
 import pytest
@@ -88,7 +88,7 @@ def test_references_are_numbers_as_on_the_page(notebooks):
 def test_a_bundle_has_all_exercises_and_no_solution(name, tmp_path):
     target = tmp_path / "bundle.zip"
     homework.bundle(name, target)
-    worth = grade.worth(target)
+    worth = desk.worth(target)
     assert list(worth) == list(homework.exercises(name))
     assert set(worth.values()) == {homework.points()}
     with zipfile.ZipFile(target) as archive:

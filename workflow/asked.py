@@ -13,11 +13,8 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from helpers.checks.wire import Peer, Unfit
-
-from helpers.checks import wire
-
-sys.modules["wire"] = wire  # its name on the judge's side
+from parcels import Unfit
+from wire import Peer
 
 SECONDS = int(os.environ["HELPERS_JUDGE_SECONDS"])  # for a check, or a cell
 PRINTED = 1_000_000  # letters of a cell

@@ -6,26 +6,23 @@ run in the sandbox, checks outside of it: a submission cannot write its own verd
 """
 
 import argparse
-import ast
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import chapters
 import homework
 import nbformat
 import sandbox
-from chapters import HELPERS, ROOT
+from chapters import ROOT
+from desk import set_up
 
 COLUMNS = ("submission", "exercise", "points", "of", "message")
 LARGEST = 20 << 20  # bytes of a submission
@@ -39,58 +36,6 @@ OTTER = (
 
 class NoNotebook(Exception):
     """A file that cannot be graded at all; the message says why."""
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What submissions are graded with: bundle, and library without the checks."""
-
-    folder: Path
-    points: dict  # of each exercise
-    limits: sandbox.Limits
-    safe: bool = True
-
-    @property
-    def bundle(self) -> Path:
-        return self.folder / "autograder.zip"
-
-
-def worth(bundle) -> dict[str, int]:
-    """The exercises of a bundle with their points, in order."""
-    found = {}
-    with zipfile.ZipFile(bundle) as archive:
-        for name in archive.namelist():
-            if name.startswith("tests/"):
-                constants = dict(settings(archive.read(name).decode()))
-                found[constants["name"]] = constants["points"]
-    return dict(sorted(found.items(), key=lambda item: number(item[0])))
-
-
-def settings(source):
-    """`name = "2.1"` and the like in a test file."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            yield node.targets[0].id, node.value.value
-
-
-def number(exercise) -> list[int]:
-    return [int(part) for part in exercise.split(".")]
-
-
-@contextmanager
-def desk(bundle, limits, safe):
-    """A folder with the bundle and the library, in which the checks are the judge's."""
-    with tempfile.TemporaryDirectory(prefix="desk-") as folder:
-        folder = Path(folder)
-        shutil.copy(bundle, folder / "autograder.zip")
-        library = folder / "src" / "helpers"
-        without = shutil.ignore_patterns("checks", "__pycache__")
-        shutil.copytree(HELPERS, library, ignore=without)
-        (library / "checks").mkdir()
-        shutil.copy(WORKFLOW / "asked.py", library / "checks" / "__init__.py")
-        shutil.copy(WORKFLOW / "wire.py", library / "checks")
-        (folder / "data").symlink_to(ROOT / "data")
-        yield Desk(folder, worth(bundle), limits, safe)
 
 
 def read(path):
@@ -263,7 +208,7 @@ def require_safety(unsafe):
 def main(folder, chapter, limits, jobs=1, unsafe=False) -> list[dict]:
     bundle, paths, table = find_bundle(chapter), submissions(folder), []
     require_safety(unsafe)
-    with desk(bundle, limits, not unsafe) as ours, ThreadPoolExecutor(jobs) as pool:
+    with set_up(bundle, limits, not unsafe) as ours, ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(lambda path: grade(ours, path), paths):
             report(found)
             table += found

@@ -13,116 +13,23 @@ arrive as a number to call. Only what the trusted side sends may be pickled.
 import base64
 import builtins
 import contextlib
-import io
 import json
-import marshal
 import pickle
 import struct
-import sys
 import time
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from importlib import import_module
-from types import CellType, CodeType, FunctionType, ModuleType
 
 import numpy as np
 import torch
+from parcels import HIDDEN, Unfit, array, from_array, pickled, tensor, to_text
 
 LARGEST = 2**27  # bytes of a message
 PLAIN = (bool, int, float, str, type(None))
 SEQUENCES = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 KINDS = {*SEQUENCES, "ellipsis", "tensor", "array", "scalar", "bytes", "dict"}
 KINDS |= {"fraction", "function", "object", "known", "dataclass"}
-HIDDEN = ("helpers.checks", "__main__")  # modules that the other side does not have
-
-
-class Unfit(TypeError):
-    """A value of a kind that no answer needs."""
-
-
-def to_text(data) -> str:
-    return base64.b64encode(data).decode()
-
-
-def array(value) -> dict:
-    """A NumPy array of numbers as a message."""
-    if value.dtype.kind not in "biufc":
-        raise Unfit(f"an array of {value.dtype} is not an array of numbers")
-    data = to_text(np.ascontiguousarray(value).tobytes())
-    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": data}
-
-
-def from_array(message) -> np.ndarray:
-    dtype = np.dtype(str(message["dtype"]))
-    if dtype.kind not in "biufc":
-        raise Unfit(f"{dtype} is no kind of number")
-    data = bytearray(base64.b64decode(message["data"]))
-    return np.frombuffer(data, dtype).reshape(message["shape"])
-
-
-def tensor(value) -> dict:
-    value = value.detach().cpu()
-    value = value.float() if value.dtype in (torch.bfloat16, torch.half) else value
-    return array(value.numpy())
-
-
-class OnlyShared(pickle.Pickler):
-    """For the other side, which lacks some modules.
-
-    A function that it cannot import goes there as its code, so that derivatives can be
-    taken of it. One that draws random numbers stays here and is called from there.
-    """
-
-    def __init__(self, file, whole):
-        super().__init__(file)
-        self.whole = whole  # a generator that is an argument is the answer's to use
-
-    def reducer_override(self, value):
-        generator = isinstance(value, torch.Generator | np.random.Generator)
-        if generator and value is not self.whole:
-            raise pickle.PicklingError("its state belongs to one side")
-        if isinstance(value, ModuleType):
-            return import_module, (value.__name__,)
-        hidden = str(getattr(value, "__module__", "")).startswith(HIDDEN)
-        if isinstance(value, FunctionType) and (hidden or "<" in value.__qualname__):
-            return function, parts(value)
-        if hidden:
-            raise pickle.PicklingError("not known on the other side")
-        return NotImplemented
-
-
-def parts(function) -> tuple:
-    """What a function is made of: its code and all that the code looks up."""
-    looked_up = {n for code in codes(function.__code__) for n in code.co_names}
-    around = {n: v for n, v in function.__globals__.items() if n in looked_up}
-    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-    code = marshal.dumps(function.__code__)
-    return code, around, function.__defaults__, cells, function.__kwdefaults__
-
-
-def codes(code):
-    """The code of a function and of the functions in it."""
-    yield code
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            yield from codes(part)
-
-
-def function(code, around, defaults, cells, named):
-    """The function of these parts."""
-    closure = tuple(map(CellType, cells))
-    made = FunctionType(marshal.loads(code), dict(around), None, defaults, closure)
-    made.__kwdefaults__ = named
-    return made
-
-
-def pickled(value) -> bytes | None:
-    file = io.BytesIO()
-    try:
-        OnlyShared(file, value).dump(value)
-    except Exception:  # a function inside another, a lambda, an open file
-        return None
-    return file.getvalue()
 
 
 class Peer:
@@ -318,7 +225,3 @@ def error(name, text) -> Exception:
         with contextlib.suppress(Exception):  # some want more than a text
             return kind(str(text))
     return RuntimeError(f"{name}: {text}")
-
-
-if __name__ == "__main__":
-    sys.exit("This is a module of the grader.")
