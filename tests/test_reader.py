@@ -223,7 +223,7 @@ def test_no_id_is_there_twice_while_a_card_is_shown(chapter):
 
 def test_figure_in_a_card_has_its_letters_and_looks(visit):
     """They are shared by the figures of a page; the card brings them from there."""
-    tab = visit().open("notebooks/15_editing.html")
+    tab = visit().open("tour.html")
     elsewhere = ".bd-article p a.reference[href*='.html#fig-']"
     tab.locator(elsewhere).first.hover()
     tab.locator("#hover-card svg.figure").wait_for()
