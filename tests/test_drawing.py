@@ -92,8 +92,7 @@ def svg():
 def light_page(svg) -> str:
     letters = {}
     figure = drawn.inline(svg, "A cloud and lines.", "f1-", letters)
-    looks = drawn.shared_looks([figure])
-    return drawn.with_classes(figure, looks) + drawn.type_case(letters, looks)
+    return "".join(["".join(part) for part in drawn.on_one_page([figure], letters)])
 
 
 STYLE = "<style>svg.figure{fill:currentColor;color:#000001;display:block}\
@@ -130,6 +129,20 @@ def test_two_figures_of_a_page_share_letters_but_no_names(svg):
     known = names[0] | {f"L{place}" for place in range(len(letters))}
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', one))
     assert used <= known and any(name.startswith("L") for name in used)
+
+
+def test_figures_of_a_page_share_words(svg):
+    """A word that is written often is kept once; the rest of a group stays."""
+    letters = {}
+    svgs = [drawn.inline(svg, "x", f"f{n}-", letters) for n in (1, 2)]
+    words = drawn.shared_words(svgs)
+    lighter, shared = drawn.on_one_page(svgs, letters)
+    assert len(words) > 3
+    for word, name in words.items():
+        assert shared.count(f'<g id="{name}">{word}</g>') == 1
+        assert sum(text.count(f'href="#{name}"') for text in lighter) > 1
+        assert not any(f">{word}</g>" in text for text in lighter)
+    assert len("".join([*lighter, shared])) < len("".join(svgs))
 
 
 def test_one_name_for_two_letters_is_an_error(svg):

@@ -90,7 +90,7 @@ def target(public):
 
 
 def links(html) -> dict[str, str]:
-    found = BeautifulSoup(html, "html.parser").select(".article-header-buttons a[href]")
+    found = BeautifulSoup(html, "lxml").select(".article-header-buttons a[href]")
     return {a.get_text(" ", strip=True): a["href"] for a in found}
 
 

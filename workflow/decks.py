@@ -29,7 +29,7 @@ from nbformat.v4 import (
 )
 
 sys.path.append(str(ROOT / "book" / "_ext"))
-import drawn  # noqa: E402  (how a figure becomes a part of an HTML page)
+import drawn  # how a figure becomes a part of an HTML page
 
 FOLDER = "slides"  # of the site
 PLACE = "<i>picture {}</i>"
@@ -93,10 +93,10 @@ def with_pictures(page, found) -> str:
     for number, slide in enumerate(flat(found), start=1):
         if slide.svg:
             svgs[number] = drawn.inline(slide.svg, slide.alt, f"s{number}-", letters)
-    looks = drawn.shared_looks(svgs.values())
-    for number, svg in svgs.items():
-        page = page.replace(PLACE.format(number), drawn.with_classes(svg, looks))
-    return page.replace("</main>", f"</main>\n{drawn.type_case(letters, looks)}")
+    lighter, shared = drawn.on_one_page(svgs.values(), letters)
+    for number, svg in zip(svgs, lighter):
+        page = page.replace(PLACE.format(number), svg)
+    return page.replace("</main>", f"</main>\n{shared}")
 
 
 def reveal_folder() -> Path:
