@@ -54,7 +54,7 @@ def published(project, target):
 @pytest.fixture(scope="module")
 def project(root, tmp_path_factory):
     """A small book, built without an address."""
-    folder = made(tmp_path_factory.mktemp("public") / "book")
+    folder = made(tmp_path_factory, "public")
     for name in ("pyproject.toml", "environment.yml", ".gitignore"):
         shutil.copy(root / name, folder / name)
     return folder

@@ -28,7 +28,7 @@ from small_book import (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("small") / "book")
+    return made(tmp_path_factory, "pipeline")
 
 
 def test_numbers_come_into_the_text(project):
