@@ -89,6 +89,8 @@ def test_text_stands_out_in_the_theme_of_the_pages(show, mode):
     read = ".present p, .present li, .present a, .present h2, .present svg.figure"
     found = tab.evaluate(CONTRAST, f"{read}, .present h1, .present .caption")
     assert found and [(c, e) for c, e in found if c < 4.5] == []
+    inks = "[...document.querySelectorAll('svg.figure')].map(e => getComputedStyle(e))"
+    assert tab.evaluate(f"{inks}.every(s => s.fill === s.color)")
 
 
 def test_keys_and_addresses_lead_through_a_deck(visit):
