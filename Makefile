@@ -45,12 +45,13 @@ release: book ; @$(PY) workflow/figures.py && $(PY) workflow/release.py
 clean: ; rm -rf _build .snakemake .pytest_cache .ruff_cache
 
 # The locked environment: a venv, uv in it, every package by its hash, our library.
-# An interrupted set-up is completed by the next call.
+# Compiled at once: where Python may not write what it compiles, each start would take
+# seconds more. An interrupted set-up is completed by the next call.
 $(READY): requirements.lock pyproject.toml
 	@$(HAS_PIP) || $(PYTHON) -c '$(TOO_OLD)'
 	@$(HAS_PIP) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
-	$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@$(PY) workflow/warm_up.py
 	@touch $@

@@ -1,10 +1,13 @@
 """A copy of the project with two tiny chapters, for the tests of the pipeline."""
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE, TWO = "01_one", "02_two"
@@ -103,8 +106,24 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-def made(folder):
-    """Make the copy in `folder` and build it once."""
+def made(factory, name):
+    """The small book in a folder of its own, built; `factory` is tmp_path_factory.
+
+    It is built once in a run of all tests, and copied with its times.
+    """
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    original, folder = shared / "small_book", factory.mktemp(name) / "book"
+    with FileLock(shared / "small_book.lock"):
+        if not (original / "_build/html/index.html").exists():
+            make(original)
+    shutil.copytree(original, folder, symlinks=True)
+    return folder
+
+
+def make(folder):
+    """Write the copy of the project in `folder` and build it."""
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for part in ("workflow", "src", "book/_ext", "book/_static"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignore)
@@ -116,4 +135,3 @@ def made(folder):
     (folder / "src/helpers/constants.py").write_text("SIX = 6\n")
     write(folder, ONE), write(folder, TWO, code=FROM_MODULE)
     good_build(folder)
-    return folder

@@ -24,7 +24,7 @@ def show(tab, theme, width):
 
 
 def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "html.parser")
+    return BeautifulSoup((SITE / page).read_text(), "lxml")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,7 +5,7 @@ import io
 import re
 
 import drawing
-import figures
+import drawn
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -91,9 +91,8 @@ def svg():
 
 def light_page(svg) -> str:
     letters = {}
-    drawn = figures.inline(svg, "A cloud and lines.", "f1-", letters)
-    looks = figures.shared_looks([drawn])
-    return figures.with_classes(drawn, looks) + figures.type_case(letters, looks)
+    figure = drawn.inline(svg, "A cloud and lines.", "f1-", letters)
+    return "".join(["".join(part) for part in drawn.on_one_page([figure], letters)])
 
 
 STYLE = "<style>svg.figure{fill:currentColor;color:#000001;display:block}\
@@ -118,23 +117,32 @@ def test_a_lighter_figure_looks_the_same_to_a_browser(visit, svg):
     before, after = pixels(tab, svg[svg.index("<svg") :]), pixels(tab, light)
     assert (before < 200).any(axis=2).mean() > 0.02  # there is something to see
     change = np.abs(before - after).max(axis=2)
-    Image.fromarray(
-        np.vstack(
-            [before, after, 255 - np.dstack([change * 2] * 3).clip(0, 255)]
-        ).astype("uint8")
-    ).save("/tmp/w/access/d.png")
     assert (change > 60).mean() < 2e-3
     assert len(light) < len(svg) / 2
 
 
 def test_two_figures_of_a_page_share_letters_but_no_names(svg):
     letters = {}
-    one, two = (figures.inline(svg, "x", f"f{n}-", letters) for n in (1, 2))
+    one, two = (drawn.inline(svg, "x", f"f{n}-", letters) for n in (1, 2))
     names = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
     assert names[0] and not names[0] & names[1]
     known = names[0] | {f"L{place}" for place in range(len(letters))}
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', one))
     assert used <= known and any(name.startswith("L") for name in used)
+
+
+def test_figures_of_a_page_share_words(svg):
+    """A word that is written often is kept once; the rest of a group stays."""
+    letters = {}
+    svgs = [drawn.inline(svg, "x", f"f{n}-", letters) for n in (1, 2)]
+    words = drawn.shared_words(svgs)
+    lighter, shared = drawn.on_one_page(svgs, letters)
+    assert len(words) > 3
+    for word, name in words.items():
+        assert shared.count(f'<g id="{name}">{word}</g>') == 1
+        assert sum(text.count(f'href="#{name}"') for text in lighter) > 1
+        assert not any(f">{word}</g>" in text for text in lighter)
+    assert len("".join([*lighter, shared])) < len("".join(svgs))
 
 
 def test_one_name_for_two_letters_is_an_error(svg):

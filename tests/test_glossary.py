@@ -28,7 +28,7 @@ def formulas(name) -> str:
 
 
 def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "html.parser")
+    return BeautifulSoup((SITE / page).read_text(), "lxml")
 
 
 @pytest.mark.parametrize("entry", GLOSSARY, ids=lambda e: e["term"])

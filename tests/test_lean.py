@@ -12,6 +12,8 @@ SHEET = """
 .seen, .gone { color: red }
 .seen .gone { color: red }
 p:not(.gone) { margin: 0 }
+form, p > mjx-container { margin: 1px }
+#here p::before, #there { margin: 2px }
 @media print { .gone { top: 0 } .seen { top: 1px } }
 @media screen { .gone { top: 0 } }
 @font-face { font-family: F; src: url(a.woff2) }
@@ -21,21 +23,34 @@ p:not(.gone) { margin: 0 }
 
 
 def test_a_sheet_keeps_what_can_apply():
-    text = lean.trim(SHEET, {"seen"})
+    text = lean.trim(SHEET, {"seen", "p", "here"})
     assert ".gone" not in text.replace(":not(.gone)", "")
     assert ".seen{color: red}" in text and "p:not(.gone)" in text
+    assert "p > mjx-container{" in text and "form" not in text
+    assert "#here p::before{margin: 2px}" in text and "there" not in text
     assert "@media print{.seen{top: 1px}}" in text and "screen" not in text
     assert "@font-face" in text and "@keyframes" in text
     assert lean.ICON.findall(text) == ["\uf0c9"]
 
 
-def test_classes_come_from_pages_and_scripts(tmp_path):
+def test_variables_stay_while_something_shows_them():
+    sheets = [
+        ":root{--a:1px;--b:var(--a);--c:var(--b);--d:var(--e);--e:2px;--f:3px}",
+        "p{margin:var(--b);--g:url('x;y')}",
+    ]
+    first, second = lean.without_idle_variables(sheets, {"--f"})
+    assert first == ":root{--a:1px;--b:var(--a);--f:3px}" and second == sheets[1]
+
+
+def test_names_come_from_pages_and_scripts(tmp_path):
     (tmp_path / "_static" / "mathjax").mkdir(parents=True)
-    (tmp_path / "a.html").write_text('<p class="one two"><script>x("five")</script>')
-    (tmp_path / "_static" / "s.js").write_text("e.classList.add('three')")
+    page = '<p class="one two" id=six><b class=seven><script>x("five")</script>'
+    (tmp_path / "a.html").write_text(page)
+    (tmp_path / "_static" / "s.js").write_text("e.classList.add('three', '--v')")
     (tmp_path / "_static" / "mathjax" / "m.js").write_text("four")
     used = lean.names_in_use(tmp_path)
-    assert {"one", "two", "three", "five"} <= used and "four" not in used
+    assert {"one", "two", "three", "five", "six", "seven", "p", "b", "--v"} <= used
+    assert "four" not in used
 
 
 def test_a_font_keeps_the_icons_in_use(tmp_path):
@@ -49,24 +64,6 @@ def test_a_font_keeps_the_icons_in_use(tmp_path):
     assert small.stat().st_size < size / 20 and not font.exists()
     sheet = 'src:url(../webfonts/f.woff2) format("woff2"),url(../webfonts/f.ttf)}'
     assert lean.to_woff(sheet) == 'src:url(../webfonts/f.woff) format("woff")}'
-
-
-PYGMENTS = """
-html[data-theme="light"] .highlight{background: #fff; color: #080808}
-html[data-theme="light"] .highlight .n{color: #080808}
-html[data-theme="light"] .highlight .k{color: #080808}
-html[data-theme="dark"] .highlight{background: #000; color: #F8F8F2}
-html[data-theme="dark"] .highlight .n{color: #F8F8F2}
-html[data-theme="dark"] .highlight .k{color: #dcc6e0}
-"""
-
-
-def test_code_loses_only_marks_that_change_nothing():
-    assert lean.plain_tokens(PYGMENTS) == {"n"}
-    code = '<div class="highlight"><pre><span></span><span class="k">if</span> {}</pre>'
-    page = code.format('<span class="n">x</span>') + '<span class="n">y</span>'
-    thin = code.format("x") + '<span class="n">y</span>'
-    assert lean.without_plain_tokens(page, {"n"}) == thin
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -54,7 +54,7 @@ def published(project, target):
 @pytest.fixture(scope="module")
 def project(root, tmp_path_factory):
     """A small book, built without an address."""
-    folder = made(tmp_path_factory.mktemp("public") / "book")
+    folder = made(tmp_path_factory, "public")
     for name in ("pyproject.toml", "environment.yml", ".gitignore"):
         shutil.copy(root / name, folder / name)
     return folder
@@ -90,7 +90,7 @@ def target(public):
 
 
 def links(html) -> dict[str, str]:
-    found = BeautifulSoup(html, "html.parser").select(".article-header-buttons a[href]")
+    found = BeautifulSoup(html, "lxml").select(".article-header-buttons a[href]")
     return {a.get_text(" ", strip=True): a["href"] for a in found}
 
 

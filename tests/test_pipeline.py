@@ -28,12 +28,12 @@ from small_book import (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("small") / "book")
+    return made(tmp_path_factory, "pipeline")
 
 
 def test_numbers_come_into_the_text(project):
     assert "The answer is 42.00." in page(project, ONE)
-    assert 'class="section-number">2. </span>' in page(project, TWO)
+    assert re.search(r'class="?section-number"?>2\.', page(project, TWO))
 
 
 def test_with_nothing_changed_nothing_runs(project):

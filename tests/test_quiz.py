@@ -28,7 +28,7 @@ def questions(tmp_path_factory):
 
 def page(name) -> BeautifulSoup:
     text = (chapters.BUILD / "html" / "course" / f"{name}.html").read_text()
-    return BeautifulSoup(text, "html.parser").find("article")
+    return BeautifulSoup(text, "lxml").find("article")
 
 
 # --- their form --------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The decks: what is on them, and that each slide holds what it shows, in a browser."""
 
+import functools
 import io
 import re
 from collections import Counter
@@ -52,8 +53,9 @@ def show(request, browser, base):
     seen.context.close()
 
 
+@functools.cache
 def soup(file) -> BeautifulSoup:
-    return BeautifulSoup((SITE / "slides" / file).read_text(), "html.parser")
+    return BeautifulSoup((SITE / "slides" / file).read_text(), "lxml")
 
 
 def test_every_slide_holds_what_it_shows(show):
@@ -87,6 +89,8 @@ def test_text_stands_out_in_the_theme_of_the_pages(show, mode):
     read = ".present p, .present li, .present a, .present h2, .present svg.figure"
     found = tab.evaluate(CONTRAST, f"{read}, .present h1, .present .caption")
     assert found and [(c, e) for c, e in found if c < 4.5] == []
+    inks = "[...document.querySelectorAll('svg.figure')].map(e => getComputedStyle(e))"
+    assert tab.evaluate(f"{inks}.every(s => s.fill === s.color)")
 
 
 def test_keys_and_addresses_lead_through_a_deck(visit):
@@ -132,12 +136,12 @@ def test_links_and_numbers_are_those_of_the_pages(file):
         target = (SITE / "slides" / path).resolve() if path else None
         assert target is None or target.exists(), link
         if anchor and target:
-            text = target.read_text()
-            assert f'id="{anchor}"' in text and link.get_text() in text, link
+            page = soup(target)
+            assert page.find(id=anchor) and link.get_text() in page.get_text(), link
 
 
 def test_course_page_links_every_deck():
-    page = BeautifulSoup((SITE / "course/index.html").read_text(), "html.parser")
+    page = BeautifulSoup((SITE / "course/index.html").read_text(), "lxml")
     links = [a["href"] for a in page.select('a[href*="/slides/"]')]
     assert links == [f"../slides/{file}" for file in DECKS]
 

@@ -31,7 +31,7 @@ from small_book import (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("small") / "book")
+    return made(tmp_path_factory, "survival")
 
 
 def slow(project, flag):

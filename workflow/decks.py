@@ -6,7 +6,6 @@ turns Markdown into HTML, with the template in `workflow/deck`.
 """
 
 import argparse
-import functools
 import html
 import importlib.util
 import re
@@ -29,23 +28,15 @@ from nbformat.v4 import (
     new_output,
 )
 
+sys.path.append(str(ROOT / "book" / "_ext"))
+import drawn  # how a figure becomes a part of an HTML page
+
 FOLDER = "slides"  # of the site
 PLACE = "<i>picture {}</i>"
 TEMPLATE = ROOT / "workflow" / "deck"
 LOOKS = ("slides.css", "slides.js", "theme.js")
 REVEAL = ("dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js", "LICENSE")
 LINKS = re.compile(r"^```\{slide-decks\}\s*^```$", re.MULTILINE)
-
-
-@functools.cache
-def figures_of_pages():
-    """book/_ext/figures.py: how a figure becomes a part of an HTML page."""
-    path = ROOT / "book" / "_ext" / "figures.py"
-    sys.path.append(str(path.parent))  # where it finds `drawing`
-    spec = importlib.util.spec_from_file_location("figures_of_pages", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def cells(slide, number, names):
@@ -98,14 +89,14 @@ def flat(found):
 
 def with_pictures(page, found) -> str:
     """Put the pictures in their places: nbconvert would parse each path of them."""
-    draw, letters, svgs = figures_of_pages(), {}, {}
+    letters, svgs = {}, {}
     for number, slide in enumerate(flat(found), start=1):
         if slide.svg:
-            svgs[number] = draw.inline(slide.svg, slide.alt, f"s{number}-", letters)
-    looks = draw.shared_looks(svgs.values())
-    for number, svg in svgs.items():
-        page = page.replace(PLACE.format(number), draw.with_classes(svg, looks))
-    return page.replace("</main>", f"</main>\n{draw.type_case(letters, looks)}")
+            svgs[number] = drawn.inline(slide.svg, slide.alt, f"s{number}-", letters)
+    lighter, shared = drawn.on_one_page(svgs.values(), letters)
+    for number, svg in zip(svgs, lighter):
+        page = page.replace(PLACE.format(number), svg)
+    return page.replace("</main>", f"</main>\n{shared}")
 
 
 def reveal_folder() -> Path:

@@ -7,7 +7,6 @@ chapter. Otter's services for graders with accounts are not used.
 """
 
 import ast
-import html
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 import chapters
 import editions
 import excerpt
+import labels
 import nbformat
 import status
 import yaml
@@ -134,16 +134,7 @@ def site() -> dict[str, str]:
     """Numbers of figures and equations by their labels, from the built pages."""
     found = {}
     for page in sorted((BUILD / "html" / "notebooks").glob("*.html")):
-        text = page.read_text()
-        for label, number in re.findall(
-            r'id="equation-([\w-]+)">\s*<span class="eqno">(\([\d.]+\))', text
-        ):
-            found[label] = number
-        for figure in re.findall(r"<figure.*?</figure>", text, re.DOTALL):
-            label = re.search(r'id="([\w-]+)"', figure)
-            number = re.search(r'class="caption-number">([^<]+)<', figure)
-            if label and number:
-                found[label[1]] = html.unescape(number[1]).strip()
+        found |= labels.numbered(page)
     return found
 
 

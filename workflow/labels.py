@@ -11,10 +11,12 @@ import slides
 from chapters import ROOT
 from pybtex.database import parse_file
 
-EQUATION = re.compile(r'id="equation-([\w-]+)">\s*<span class="eqno">(\([^)<]+\))')
+EQUATION = re.compile(
+    r'id="?equation-([\w-]+)"?[^>]*>\s*<span class="?eqno"?>(\([^)<]+\))'
+)
 FIGURE = re.compile(
-    r'<figure[^>]* id="([\w-]+)"'
-    r'|<span class="caption-number">([^<]+?)\s*</span>'
+    r'<figure[^>]* id="?([\w-]+)'
+    r'|<span class="?caption-number"?>([^<]+?)\s*</span>'
 )
 TITLE = re.compile(r"<h1>(.*?)<", re.DOTALL)
 ROLE = re.compile(r"\{(eq|numref|doc|cite)\}`([^`]+)`")

@@ -7,6 +7,7 @@ a page can share them.
 """
 
 import base64
+import functools
 import io
 import itertools
 import re
@@ -26,11 +27,15 @@ CLOUD = 20  # points in a row that are worth a marker
 CLOUD_MARK = {"markerUnits": "userSpaceOnUse", "overflow": "visible"}
 
 
+@functools.lru_cache(100_000)  # the same numbers come again and again
 def short(value, digits=2) -> str:
     """A number without what cannot be seen: 0.5000001 -> .5"""
     text = f"{float(value):.{digits}f}".rstrip("0").rstrip(".")
-    text = "0" if text == "-0" else text
-    return re.sub(r"^(-?)0\.", r"\1.", text)
+    if text.startswith("0."):
+        return text[1:]
+    if text.startswith("-0"):
+        return "0" if text == "-0" else f"-{text[2:]}"
+    return text
 
 
 def joined(numbers, unit) -> str:

@@ -1,8 +1,9 @@
 """Pages load only what they use: of the style sheets, of the icons, of the scripts.
 
-When all pages are written, a rule of a style sheet goes if it asks for a class that no
-page and no script names, and the icon fonts keep the icons that are left. It is the
-theme's sheets that shrink, from about half a megabyte; those of the book stay whole.
+When all pages are written, a rule of a style sheet goes if it asks for an element, a
+class or an id that no page and no script names, then the variables that nothing uses,
+and the icon fonts keep the icons that are left. It is the theme's sheets that shrink,
+from about half a megabyte; those of the book stay whole.
 """
 
 import itertools
@@ -10,15 +11,20 @@ import re
 import shutil
 from pathlib import Path
 
+import markup
 import tinycss2
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
 TEMPLATES = Path(__file__).with_name("templates")
-CLASSES = re.compile(r'\bclass="([^"]*)"')
+# In the pages as they are, or shortened: class="one two", class=one, <p, id=here
+CLASSES = re.compile(r'\bclass=(?:"([^"]*)"|([^\s">]+))')
+NAMES = re.compile(r'<([a-z][\w-]*)|\bid="?([^\s">]+)')
+IMPLIED = {"html", "head", "body", "tbody"}  # HTML lets a page leave out their tags
+VARIABLE = re.compile(r"--[\w-]+")
+VALUE = re.compile(r"""(?<=[{;])(--[\w-]+):([^;{}"']*)(?:;|(?=}))""")
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 ICON = re.compile("[\ue000-\uf8ff]")  # icons are characters for private use
-CODE = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.DOTALL)
 NESTED = ("media", "supports", "layer")
 OWN = Path(__file__).parents[1] / "_static"  # what the book wrote itself
 UNUSED = (
@@ -30,16 +36,22 @@ UNUSED = (
 
 
 def names_in_use(site) -> set[str]:
-    """Every class of a page and every word of a script, which might set a class."""
-    used = set()
+    """Elements, classes and ids of the pages, and all words and variables of scripts.
+
+    A script might set a class of such a name, or make such an element.
+    """
+    used = set(IMPLIED)
     for page in site.rglob("*.html"):
         text = page.read_text()
-        used.update(*map(str.split, CLASSES.findall(text)))
+        for found in map("".join, [*CLASSES.findall(text), *NAMES.findall(text)]):
+            used.update(found.split())
+        used.update(VARIABLE.findall(text))
         used.update(WORD.findall(" ".join(re.findall(r"<script>.*?</script>", text))))
     for pattern in ("*.js", "*.mjs"):
         for script in (site / "_static").rglob(pattern):
             if "mathjax" not in script.parts:
-                used.update(WORD.findall(script.read_text()))
+                text = script.read_text()
+                used.update(WORD.findall(text), VARIABLE.findall(text))
     return used
 
 
@@ -55,10 +67,15 @@ def selectors(prelude):
 
 
 def asked(selector):
-    """Classes that an element must have; not those inside :not(...) or :is(...)."""
-    for before, token in itertools.pairwise(selector):
-        if before == "." and token.type == "ident":
+    """Element, classes and ids to be had; not those inside :not(...) or :is(...).
+
+    Elements like <mjx-container> come into being in the browser.
+    """
+    for before, token in itertools.pairwise([None, *selector]):
+        if token.type == "hash" or (token.type == "ident" and before == "."):
             yield token.value
+        elif token.type == "ident" and before != ":" and "-" not in token.value:
+            yield token.value.lower()
 
 
 def trimmed(rules, used):
@@ -86,6 +103,22 @@ def trim(sheet, used) -> str:
     return "\n".join(trimmed(rules, used))
 
 
+def without_idle_variables(sheets, used) -> list[str]:
+    """The sheets without the variables that nothing shows, directly or by another."""
+    whole = "\n".join(sheets)
+    needs = {}
+    for name, value in VALUE.findall(whole):
+        needs.setdefault(name, set()).update(VARIABLE.findall(value))
+    shown = {n for n in VARIABLE.findall(VALUE.sub("", whole)) if n in needs}
+    todo = list(shown | (used & needs.keys()))
+    alive = set(todo)
+    while todo:
+        new = needs.get(todo.pop(), set()) - alive
+        alive |= new
+        todo += new
+    return [VALUE.sub(lambda m: m[0] * (m[1] in alive), sheet) for sheet in sheets]
+
+
 def keep_icons(font, codes):
     """The font with these characters only, as WOFF, in place of its files."""
     options = subset.Options(flavor="woff", desubroutinize=True, layout_features=[])
@@ -108,29 +141,17 @@ def to_woff(sheet) -> str:
     )
 
 
-def plain_tokens(sheet) -> set[str]:
-    """Kinds of words in code that have the colour of all code, in each theme."""
-    base = dict(re.findall(r"(html\S+) \.highlight\s*{[^}]*color: (#\w+)\s*}", sheet))
-    looks = {}
-    for theme, kind, look in re.findall(
-        r"(html\S+) \.highlight \.(\w+)\s*{([^}]*)}", sheet
-    ):
-        looks.setdefault(kind, set()).add(look.strip() == f"color: {base.get(theme)}")
-    return {kind for kind, plain in looks.items() if plain == {True}}
-
-
-def without_plain_tokens(page, plain) -> str:
-    """The page without the marks around words of code that change nothing."""
-    kinds = "|".join(sorted(plain))
-    mark = re.compile(rf'<span class="(?:{kinds})">([^<]*)</span>')
-    return CODE.sub(lambda block: mark.sub(r"\1", block[0]), page)
-
-
-def unmark_code(site):
-    sheet = (site / "_static" / "pygments.css").read_text()
-    if plain := plain_tokens(sheet):
-        for page in site.rglob("*.html"):
-            page.write_text(without_plain_tokens(page.read_text(), plain))
+def trim_sheets(static, used) -> list[str]:
+    """Trim all style sheets but our own, whose variables count as used."""
+    files = sorted(static.rglob("*.css"))
+    ours = [f for f in files if (OWN / f.relative_to(static)).exists()]
+    used = used.union(*(VARIABLE.findall(f.read_text()) for f in ours))
+    theirs = [f for f in files if f not in ours]
+    sheets = [to_woff(trim(f.read_text(), used)) for f in theirs]
+    sheets = without_idle_variables(sheets, used)
+    for file, sheet in zip(theirs, sheets):
+        file.write_text(sheet)
+    return sheets
 
 
 def make_lean(app, error):
@@ -140,13 +161,11 @@ def make_lean(app, error):
     for pattern in UNUSED:
         for path in static.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    unmark_code(Path(app.outdir))
-    used, codes = names_in_use(Path(app.outdir)), set()
-    for sheet in static.rglob("*.css"):
-        if not (OWN / sheet.relative_to(static)).exists():
-            text = to_woff(trim(sheet.read_text(), used))
-            codes |= set(map(ord, ICON.findall(text)))
-            sheet.write_text(text)
+    markup.shorten_scripts(static)
+    markup.shorten_pages(Path(app.outdir))
+    sheets = trim_sheets(static, names_in_use(Path(app.outdir)))
+    markup.shorten_sheets(static)
+    codes = set(map(ord, ICON.findall("".join(sheets))))
     for font in static.glob("vendor/fontawesome/webfonts/*.ttf"):
         keep_icons(font, codes)
 

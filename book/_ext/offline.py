@@ -12,14 +12,14 @@ from sphinx.errors import ExtensionError
 from sphinx.util.fileutil import copy_asset
 
 # The parts of MathJax that a page loads (half a megabyte less than its ready-made
-# bundle, which adds a menu and makes every formula a stop of the Tab key), and what
-# these load on demand. Screen readers are given each formula as MathML.
-PARTS = ("core", "input/tex", "output/chtml", "a11y/assistive-mml")
+# bundle, which adds a menu and makes every formula a stop of the Tab key), and the
+# fonts, which these load on demand. Screen readers are given each formula as MathML.
+PARTS = ("core", "input/tex-base", "[tex]/ams", "output/chtml", "a11y/assistive-mml")
+PACKAGES = {"[+]": ["ams"]}  # with these, any macro that is not known is an error
 NEEDED = (
     "startup.js",
-    *(f"{part}.js" for part in PARTS),
+    *(f"{part.replace('[tex]', 'input/tex/extensions')}.js" for part in PARTS),
     "output/chtml/fonts",
-    "input/tex/extensions",
 )
 REMOTE = ("http:", "https:", "//")
 # Its script belongs to a launch button that this book does not have.
@@ -33,6 +33,10 @@ ONLY_FOR = {
     "toggleOpenOnPrint": TOGGLE,
     "copybutton": re.compile("<pre"),
     "clipboard": re.compile("<pre"),
+    "copybutton.css": re.compile("<pre"),
+    "mystnb.": re.compile('class="cell'),
+    "sphinx-design.": re.compile(r'class="[^"]*\bsd-'),
+    "course.css": re.compile('class="[^"]*(?:quiz|plan)'),
     "claims.css": re.compile("claims"),
     "explorer.css": re.compile("explorer"),
 }
@@ -59,6 +63,7 @@ def copy_mathjax(app, error):
 
 def choose_parts(_app, config):
     config.mathjax3_config["loader"] = {"load": list(PARTS)}
+    config.mathjax3_config["tex"] = {"packages": PACKAGES}
 
 
 def remove_unused(static):

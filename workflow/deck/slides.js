@@ -4,8 +4,11 @@ const SIZES = [38, 36, 34, 32, 30, 28, 26, 24, 22, 20, 19, 18]; // of the text, 
 const SMALLEST = 0.72; // a formula, as a share of the size of the text
 
 window.MathJax = {
-  loader: { load: ["core", "input/tex", "output/chtml", "a11y/assistive-mml"] },
+  loader: {
+    load: ["core", "input/tex-base", "[tex]/ams", "output/chtml", "a11y/assistive-mml"],
+  },
   tex: {
+    packages: { "[+]": ["ams"] },
     inlineMath: [["$", "$"]],
     displayMath: [["$$", "$$"]],
     processEscapes: true,

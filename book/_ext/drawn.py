@@ -16,6 +16,10 @@ from docutils import nodes
 INK, PAPER = "#000001", "#fffffe"
 LOOK = re.compile(r'\bstyle="([^"]+)"')
 NAME = re.compile(r'(\bid="|href="#|url\(#)([^")]+)([")])')
+WORD = re.compile(  # a group of letters and nothing else
+    r'<g((?: (?:style|transform)="[^"]*")+)>'
+    r'((?:<use href="#L\d+"(?: [xy]="[^"]*")*/>){2,})</g>'
+)
 OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 
 
@@ -85,18 +89,43 @@ def with_classes(svg, looks) -> str:
     return re.sub(r"<[^>]+>", named, svg)
 
 
-def type_case(letters, looks) -> str:
-    """What the figures of a page share, once: outlines of letters, and styles."""
+def shared_words(svgs) -> dict[str, str]:
+    """A name for each word, such as the number at a tick, that is worth sharing."""
+    count = Counter(word for svg in svgs for _, word in WORD.findall(svg))
+    often = [w for w, n in count.items() if (n - 1) * len(w) > 20 * n + 20]
+    return {word: f"W{place}" for place, word in enumerate(often)}
+
+
+def with_words(svg, words) -> str:
+    """The figure with references in the place of the words that are shared."""
+
+    def named(match):
+        look, word = match.groups()
+        return f'<use href="#{words[word]}"{look}/>' if word in words else match[0]
+
+    return WORD.sub(named, svg)
+
+
+def type_case(letters, words, looks) -> str:
+    """What the figures of a page share: outlines of letters, words of them, styles."""
     paths = (
         f'<path id="L{place}" d="{outline}" transform="{transform}"/>'
         for place, (outline, transform) in enumerate(letters.values())
     )
+    groups = (f'<g id="{name}">{word}</g>' for word, name in words.items())
     rules = (f".figure .{name}{{{look}}}" for look, name in looks.items())
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="letters" width="0" height="0" '
         f'aria-hidden="true"><style>{"".join(rules)}</style>'
-        f"<defs>{''.join(paths)}</defs></svg>"
+        f"<defs>{''.join(paths)}{''.join(groups)}</defs></svg>"
     )
+
+
+def on_one_page(svgs, letters) -> tuple[list[str], str]:
+    """The figures of a page as far as they differ, and what they share."""
+    words, looks = shared_words(svgs), shared_looks(svgs)
+    lighter = [with_classes(with_words(svg, words), looks) for svg in svgs]
+    return lighter, type_case(letters, words, looks)
 
 
 def put_figures_into_page(app, doctree, docname):
@@ -109,11 +138,11 @@ def put_figures_into_page(app, doctree, docname):
         path = path if path.exists() else Path(app.srcdir, docname).parent / path
         alt = image.get("alt", "")
         svgs.append(inline(path.read_text(), alt, f"f{number}-", letters))
-    looks = shared_looks(svgs)
+    svgs, shared = on_one_page(svgs, letters)
     for image, svg in zip(images, svgs):
-        image.replace_self(nodes.raw("", with_classes(svg, looks), format="html"))
+        image.replace_self(nodes.raw("", svg, format="html"))
     if images:
-        doctree += nodes.raw("", type_case(letters, looks), format="html")
+        doctree += nodes.raw("", shared, format="html")
 
 
 def setup(app):
