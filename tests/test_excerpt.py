@@ -89,3 +89,14 @@ def test_a_loop_over_a_training_is_training():
     ]
     assert values({"net"}, code)["net"] == [0, 1, 2]
     assert excerpt.excerpt(code, {"rows"})[2:] == ["", ""]
+
+
+def test_a_function_may_be_defined_below_another_that_calls_it():
+    code = "def rmse(a):\n    return mse(a) ** 0.5\n\n\ndef mse(a):\n    return a * b\n"
+    assert excerpt.needs([code]) == {"b"}
+    assert excerpt.needs(["rmse = mse(1)\n", code]) == {"mse", "b"}
+
+
+def test_the_name_of_an_error_is_its_own():
+    code = "try:\n    f()\nexcept ValueError as refusal:\n    print(refusal)\n"
+    assert excerpt.needs([code]) == {"f"}

@@ -8,12 +8,13 @@ Imports stay, all of them.
 import ast
 import builtins
 import symtable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RESULTS = "results"  # where a chapter notes what it found
 IMPORTS = (ast.Import, ast.ImportFrom)
 CERTAIN = (*IMPORTS, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
 CERTAIN += (ast.With,)
+DEFINED = (ast.FunctionDef, ast.ClassDef)
 WEIGHTS = ("parameters", "modules", "children")  # of a net, which others may change
 
 
@@ -50,8 +51,9 @@ def statements(code) -> list[Statement]:
 
 def statement(node, text="") -> Statement:
     written, read = entries(node)
-    given = names(node)[0] - loops(node)
-    return Statement(text, node, given | written, reads(node) | read, changed(node))
+    given = names(node)[0] - loops(node) - caught(node)
+    used = (reads(node) | read) - caught(node)
+    return Statement(text, node, given | written, used, changed(node))
 
 
 def reads(node) -> frozenset:
@@ -73,7 +75,7 @@ def reads(node) -> frozenset:
 
 def wanted(body, needed=frozenset()) -> frozenset:
     """The names that statements, one after the other, take from before them."""
-    for node in reversed(body):
+    for node in reversed([*body]):
         found = node if isinstance(node, Statement) else statement(node)
         needed = (needed - found.replaces) | found.uses
     return frozenset(needed)
@@ -102,6 +104,12 @@ def loops(node) -> frozenset:
     targets = [n.target for n in ast.walk(node) if isinstance(n, ast.For)]
     stored = [n for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
     return frozenset(n.id for n in stored)
+
+
+def caught(node) -> frozenset:
+    """The names of errors, which are gone after `except ... as error`."""
+    found = (n.name for n in ast.walk(node) if isinstance(n, ast.ExceptHandler))
+    return frozenset(filter(None, found))
 
 
 def entries(node) -> tuple[frozenset, frozenset]:
@@ -158,7 +166,19 @@ def modules(cells) -> set[str]:
 def needs(codes) -> frozenset:
     """Names that cells, run one after the other, take from before them."""
     flat = [s for code in codes for s in statements(code)]
-    return wanted(flat) - set(dir(builtins))
+    ours = {name for s in flat if isinstance(s.node, DEFINED) for name in s.gives}
+    found = wanted(map(at_once, flat)) | (wanted(flat) - ours)
+    return found - set(dir(builtins))
+
+
+def at_once(statement) -> Statement:
+    """A definition without what it looks up later, when it is called."""
+    if not isinstance(statement.node, ast.FunctionDef):
+        return statement
+    arguments = statement.node.args
+    now = [*statement.node.decorator_list, *arguments.defaults, *arguments.kw_defaults]
+    used = frozenset().union(*(names(n)[1] for n in now if n is not None))
+    return replace(statement, uses=used)
 
 
 def excerpt(codes, needed) -> list[str]:
@@ -196,7 +216,7 @@ def functions(flat) -> dict[str, set]:
     found = {}
     for statement in flat:
         lambdas = any(isinstance(n, ast.Lambda) for n in ast.walk(statement.node))
-        if lambdas or isinstance(statement.node, ast.FunctionDef | ast.ClassDef):
+        if lambdas or isinstance(statement.node, DEFINED):
             for name in statement.gives:
                 found.setdefault(name, set()).update(statement.uses)
     return found
