@@ -100,3 +100,8 @@ def test_a_function_may_be_defined_below_another_that_calls_it():
 def test_the_name_of_an_error_is_its_own():
     code = "try:\n    f()\nexcept ValueError as refusal:\n    print(refusal)\n"
     assert excerpt.needs([code]) == {"f"}
+
+
+def test_what_a_function_changes_inside_is_not_the_notebooks():
+    code = "def story():\n    told = []\n    told.append(1)\n    return mse(told)\n"
+    assert excerpt.excerpt(["told = 1\n", code], {"told"}) == ["told = 1", ""]

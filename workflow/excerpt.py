@@ -125,8 +125,10 @@ def changed(node) -> frozenset:
     """Names of objects with a place or field set, or with a method called for itself.
 
     `rows.append(1)` changes `rows`; so may `fit(net)`, and so may a loop over
-    `train(net, data)`. `plotting.show(images)` only shows.
+    `train(net, data)`. `plotting.show(images)` only shows. A definition changes nothing.
     """
+    if isinstance(node, DEFINED):
+        return frozenset()
     found = set()
     for part in ast.walk(node):
         match part:
