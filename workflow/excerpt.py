@@ -125,7 +125,8 @@ def changed(node) -> frozenset:
     """Names of objects with a place or field set, or with a method called for itself.
 
     `rows.append(1)` changes `rows`; so may `fit(net)`, and so may a loop over
-    `train(net, data)`. `plotting.show(images)` only shows. A definition changes nothing.
+    `train(net, data)`. `plotting.show(images)` only shows, and a definition changes
+    nothing.
     """
     if isinstance(node, DEFINED):
         return frozenset()
