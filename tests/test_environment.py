@@ -83,9 +83,10 @@ def test_jupyter_book_2_is_refused(monkeypatch):
 def test_readme_and_makefile_have_the_same_commands(root):
     makefile = (root / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    told = re.findall(r"`make (\w+)[` ]", (root / "README.md").read_text())
     for command in phony:
         assert re.search(rf"^{command}: .*; \S", makefile, re.MULTILINE), command
-        assert f"`make {command}`" in (root / "README.md").read_text(), command
+        assert command in told, command
 
 
 def test_licenses_and_citation(root):
