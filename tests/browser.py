@@ -26,9 +26,11 @@ CONTRAST = """
   const light = c => { const [r, g, b] = rgb(c).map(v => { v /= 255;
     return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 });
     return 0.2126 * r + 0.7152 * g + 0.0722 * b };
-  const paper = e => { for (; e; e = e.parentElement) {
+  const known = new Map([[null, 'rgb(255, 255, 255)']]);
+  const paper = e => { if (!known.has(e)) {
     const c = getComputedStyle(e).backgroundColor, v = rgb(c);
-    if (v.length < 4 || v[3] > 0.99) return c } return 'rgb(255, 255, 255)' };
+    known.set(e, v.length < 4 || v[3] > 0.99 ? c : paper(e.parentElement)) }
+    return known.get(e) };
   return [...document.querySelectorAll(selector)].filter(e => e.offsetParent
       || e.ownerSVGElement || e.tagName == 'svg').map(e => {
     const a = light(getComputedStyle(e).color), b = light(paper(e));
