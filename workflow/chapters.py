@@ -8,9 +8,15 @@ import hashlib
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
+
+# With this package jsonschema, and so nbformat, builds forty grammars of web addresses
+# when it is imported: two seconds in every process. Notebooks have no such address.
+SLOW = "rfc3987_syntax"
+sys.modules.setdefault(SLOW, None)
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
