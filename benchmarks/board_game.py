@@ -11,11 +11,8 @@ programs disturb little.
 """
 
 import argparse
-import functools
-import http.server
-import shutil
 import statistics
-import threading
+import sys
 import time
 from pathlib import Path
 
@@ -23,7 +20,8 @@ import numpy as np
 
 from helpers import board
 
-SITE = Path(__file__).parents[1] / "_build" / "html"
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
 STARTS, TURNS = 20, 40
 PARTS = ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
 
@@ -49,11 +47,6 @@ def python_times(games, rng):
     return times
 
 
-class Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 MOVE = """([slider, value]) => {
   const input = document.querySelectorAll('.explorer input[type=range]')[slider];
   input.value = value;
@@ -65,7 +58,7 @@ MOVE = """([slider, value]) => {
 def explorer(browser, address):
     """The explorer with 20 starts and 40 turns, on a square that can be reached."""
     tab = browser.new_page()
-    tab.goto(f"{address}/notebooks/07_board_game.html")
+    tab.goto(f"{address}notebooks/07_board_game.html")
     tab.get_by_role("button", name="20 starts in a row").click()
     tab.evaluate(MOVE, [0, TURNS])
     tab.evaluate(MOVE, [1, 230])
@@ -75,20 +68,14 @@ def explorer(browser, address):
 
 def browser_times(games):
     """Milliseconds of the main thread of the page for one move of a slider."""
-    from playwright.sync_api import sync_playwright
+    import chromium
 
-    handler = functools.partial(Silent, directory=str(SITE))
     times = []
     with (
-        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
-        sync_playwright() as playwright,
+        chromium.served(ROOT / "_build" / "html") as address,
+        chromium.started(chromium.path()) as browser,
     ):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"]
-        )
-        tab = explorer(browser, f"http://127.0.0.1:{server.server_port}")
+        tab = explorer(browser, address)
         devtools = tab.context.new_cdp_session(tab)
         devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
 
@@ -101,8 +88,6 @@ def browser_times(games):
             begin = spent()
             tab.evaluate(MOVE, [1, 231 + k % 2])
             times.append(1000 * (spent() - begin))
-        browser.close()
-        server.shutdown()
     return times
 
 

@@ -1,17 +1,12 @@
 """A browser that can reach nothing but the built site, for the tests of its pages."""
 
-import functools
-import http.server
 import os
-import shutil
-import threading
 
 import chapters
+import chromium
 import pytest
-from playwright.sync_api import sync_playwright
 
 SITE = chapters.BUILD / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 # When the formulas of the first screen stand, as formulas.js says.
 FIRST_SCREEN = """
 new MutationObserver(() => {
@@ -40,34 +35,22 @@ CONTRAST = """
 """
 
 
-class Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def base():
     """The address of the built site, served on this machine."""
     assert (SITE / "index.html").exists(), "no site: run `make book` first"
-    handler = functools.partial(Silent, directory=str(SITE))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with chromium.served(SITE) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
+    if (path := chromium.path()) is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must have Chromium, and there is none")
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
+        pytest.skip(f"no Chromium on this machine. {chromium.ADVICE}")
+    with chromium.started(path) as browser:
         yield browser
-        browser.close()
 
 
 class Visit:

@@ -3,8 +3,8 @@
 import importlib.util
 
 import chapters
+import chromium
 import pytest
-from browser import CHROMIUM
 from pypdf import PdfReader
 
 PAGES = ["limits", "bibliography"]
@@ -17,8 +17,8 @@ spec.loader.exec_module(printing)
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    if chromium.path() is None:
+        pytest.skip(f"no Chromium on this machine. {chromium.ADVICE}")
     target = tmp_path_factory.mktemp("pdf") / "book.pdf"
     printing.make(PAGES, target)
     return PdfReader(target)
@@ -58,6 +58,6 @@ def test_it_is_tagged_and_its_links_stay_inside(book):
 
 
 def test_without_chromium_it_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(printing.shutil, "which", lambda _: None)
+    monkeypatch.setattr(chromium.shutil, "which", lambda _: None)
     with pytest.raises(SystemExit, match="needs Chromium"), printing.printer():
         pass

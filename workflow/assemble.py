@@ -56,8 +56,7 @@ def stage(folder, profile, edition):
 def build(sources, target):
     """Run Jupyter Book into `target`; a warning is an error."""
     # The console script is not used: a moved environment would break it.
-    run = f"import sys; sys.modules['{chapters.SLOW}'] = None; "
-    run += "from jupyter_book.cli.main import main; main()"
+    run = chapters.WITHOUT_SLOW + "from jupyter_book.cli.main import main; main()"
     command = [
         *(sys.executable, "-c", run, "build", str(sources)),
         *("--config", str(ROOT / "_config.yml")),

@@ -17,6 +17,7 @@ import yaml
 # when it is imported: two seconds in every process. Notebooks have no such address.
 SLOW = "rfc3987_syntax"
 sys.modules.setdefault(SLOW, None)
+WITHOUT_SLOW = f"import sys; sys.modules['{SLOW}'] = None; "  # for other programs
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"

@@ -29,8 +29,7 @@ LARGEST = 20 << 20  # bytes of a submission
 PATIENCE = {"HELPERS_JUDGE_SECONDS": os.environ.get("HELPERS_JUDGE_SECONDS", "120")}
 WORKFLOW = Path(__file__).parent
 OTTER = (
-    f"import sys; sys.modules['{chapters.SLOW}'] = None; "
-    "from otter.run import main; "
+    f"{chapters.WITHOUT_SLOW}from otter.run import main; "
     "main(sys.argv[1], autograder=sys.argv[2], output_dir=None, no_logo=True)"
 )
 

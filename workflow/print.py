@@ -7,21 +7,17 @@ table of contents.
 """
 
 import argparse
-import functools
 import html
-import http.server
 import io
-import shutil
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import chapters
+import chromium
 import yaml
 from chapters import BUILD, ROOT
-from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 
 SITE, TARGET = BUILD / "html", BUILD / "book.pdf"
@@ -33,36 +29,16 @@ FOOTER = (
 )
 
 
-class Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def served(site):
-    """The address of the site on this machine, for as long as it is needed."""
-    handler = functools.partial(Silent, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
 @contextmanager
 def printer():
     """A tab of headless Chromium; ends the program with advice if there is none."""
-    found = filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome")))
-    if (path := next(found, None)) is None:
-        sys.exit("The PDF needs Chromium. Install it (apt-get install chromium).")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
+    if (path := chromium.path()) is None:
+        sys.exit(f"The PDF needs Chromium. {chromium.ADVICE}")
+    with chromium.started(path) as browser:
         tab = browser.new_page(viewport={"width": WIDTH, "height": 950})
         tab.set_default_timeout(600_000)
         tab.emulate_media(media="print", color_scheme="light", reduced_motion="reduce")
         yield tab
-        browser.close()
 
 
 def take(tab, base, page, pages) -> dict:
@@ -133,7 +109,7 @@ def first_pages(data) -> list[int]:
 
 def make(pages, target, site=SITE):
     """Print these pages of the site into one PDF file."""
-    with served(site) as base, printer() as tab:
+    with chromium.served(site) as base, printer() as tab:
         taken = {}
         for page in pages:
             print(f"reading {page}", flush=True)
