@@ -34,7 +34,7 @@ slides: book ; @$(PY) workflow/decks.py
 
 pdf: book ; @$(PY) workflow/print.py
 
-test: book ; $(PY) -m pytest -n 2 --dist loadfile --durations=40
+test: book ; $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
 check: $(READY) ; @$(PY) workflow/check.py --profile $(PROFILE)
 

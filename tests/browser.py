@@ -2,11 +2,10 @@
 
 import os
 
-import chapters
 import chromium
 import pytest
+from built import SITE
 
-SITE = chapters.BUILD / "html"
 # When the formulas of the first screen stand, as formulas.js says.
 FIRST_SCREEN = """
 new MutationObserver(() => {

@@ -27,13 +27,8 @@ def root() -> Path:
 def pytest_collection_modifyitems(items):
     """The longest files first, so that two workers end at about the same time."""
     longest = (
-        "pipeline",
-        "site",
-        "survival",
-        "grade",
-        "notebooks",
-        "leaks",
-        "explorers",
+        *("site", "pipeline", "grade", "leaks", "survival", "reader", "access"),
+        *("explorers", "slides", "notebooks", "claims_table", "field_explorer", "lab"),
     )
     order = {f"test_{name}.py": place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.name, len(longest)))

@@ -9,8 +9,8 @@ import re
 
 import chapters
 import pytest
-from browser import CONTRAST, SITE
-from bs4 import BeautifulSoup
+from browser import CONTRAST
+from built import soup
 
 from helpers.plotting import STYLE
 
@@ -21,10 +21,6 @@ def show(tab, theme, width):
     tab.evaluate("(t) => { document.documentElement.dataset.theme = t }", theme)
     tab.set_viewport_size({"width": width, "height": 900})
     tab.wait_for_timeout(400)  # boxes.js waits 0.2 s after a change of the width
-
-
-def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "lxml")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,8 +9,8 @@ from itertools import pairwise
 import chapters
 import pytest
 import yaml
-from browser import CONTRAST, SITE, Visit
-from bs4 import BeautifulSoup
+from browser import CONTRAST, Visit
+from built import soup
 
 PAGE = "notebooks/17_claims_audit.html"
 OWN = "17_claims_audit"
@@ -26,8 +26,7 @@ def squeezed(text) -> str:
 @functools.cache
 def rows() -> dict:
     """The rows of the page as it is served, without a browser: id -> element."""
-    soup = BeautifulSoup((SITE / PAGE).read_text(), "lxml")
-    found = soup.select("table.claims tbody tr")
+    found = soup(PAGE).select("table.claims tbody tr")
     return {row["id"].removeprefix("claim-"): row for row in found}
 
 
@@ -35,8 +34,7 @@ def rows() -> dict:
 
 
 def test_every_claim_has_one_row():
-    found = BeautifulSoup((SITE / PAGE).read_text(), "lxml")
-    ids = [row["id"] for row in found.select("table.claims tbody tr")]
+    ids = [row["id"] for row in soup(PAGE).select("table.claims tbody tr")]
     assert Counter(ids) == Counter(f"claim-{id}" for id in IDS)
 
 

@@ -1,6 +1,5 @@
 """The course pages: plans whose minutes add up, objectives, rubrics, projects."""
 
-import functools
 import re
 from itertools import pairwise
 
@@ -8,7 +7,7 @@ import chapters
 import course
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from built import anchors, soup
 from sphinx.errors import ExtensionError
 
 FOLDER = chapters.ROOT / "book" / "course"
@@ -21,9 +20,8 @@ def table(name):
     return yaml.safe_load((FOLDER / name).read_text())
 
 
-def page(name) -> BeautifulSoup:
-    text = (chapters.BUILD / "html" / "course" / f"{name}.html").read_text()
-    return BeautifulSoup(text, "lxml").find("article")
+def page(name):
+    return soup(f"course/{name}.html").find("article")
 
 
 # --- plans ------------------------------------------------------------------------
@@ -109,18 +107,12 @@ def test_every_exercise_that_is_named_exists():
     assert missing == []
 
 
-@functools.cache
-def ids(file) -> set[str]:
-    text = (chapters.BUILD / "html" / file).read_text()
-    return {e["id"] for e in BeautifulSoup(text, "lxml").select("[id]")}
-
-
 def test_links_to_exercises_lead_there():
     links = page("index").select('a[href*="notebooks/"][href*="#exercise"]')
     assert len(links) == sum(len(part["goals"]) for part in table("objectives.yml"))
     for link in links:
         file, anchor = link["href"].removeprefix("../").split("#")
-        assert anchor in ids(file)
+        assert anchor in anchors(file)
 
 
 def test_every_part_has_objectives_of_its_own_chapters():

@@ -5,7 +5,7 @@ import re
 import chapters
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from built import soup
 from glossary_terms import entries, finder
 from symbol_tables import symbol_table
 
@@ -16,7 +16,6 @@ ENTRIES = [e for group in SYMBOLS["groups"] for e in group["symbols"]]
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
 CODE = re.compile(r"```\{code-cell\}.*?```", re.DOTALL)
-SITE = chapters.BUILD / "html"
 
 
 def text(name) -> str:
@@ -25,10 +24,6 @@ def text(name) -> str:
 
 def formulas(name) -> str:
     return " ".join(a or b for a, b in MATH.findall(CODE.sub("", text(name))))
-
-
-def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "lxml")
 
 
 @pytest.mark.parametrize("entry", GLOSSARY, ids=lambda e: e["term"])

@@ -166,7 +166,7 @@ def graded(folder):
     homework.bundle(CHAPTER, bundle := folder.parent / "bundle.zip")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grade, "find_bundle", lambda _: bundle)
-        patch.setattr(grade, "PATIENCE", {"HELPERS_JUDGE_SECONDS": "25"})
+        patch.setattr(grade, "PATIENCE", {"HELPERS_JUDGE_SECONDS": "12"})
         table = grade.main(folder, CHAPTER, LIMITS, jobs=2)
     assert not marks.exists()
     assert state() == before
@@ -212,7 +212,7 @@ def test_nobody_writes_his_own_verdict(graded):
 def test_an_attack_gets_the_points_of_its_answers_and_no_more(graded):
     """One that overwrites, reads, calls out, kills, fills, lives on, and runs on."""
     assert points(graded, "hostile") == {"17.3": homework.points()}
-    assert "no answer within 25 s" in of(graded, "hostile")["17.2"]["message"]
+    assert "no answer within 12 s" in of(graded, "hostile")["17.2"]["message"]
 
 
 @pytest.mark.parametrize(

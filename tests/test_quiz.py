@@ -8,7 +8,7 @@ import pytest
 import quiz
 import yaml
 from browser import CONTRAST
-from bs4 import BeautifulSoup
+from built import soup
 from playwright.sync_api import expect
 from sphinx.errors import ExtensionError
 
@@ -27,9 +27,8 @@ def questions(tmp_path_factory):
     return {name: quiz.load(folder / f"{name}.yml") for name in QUIZZES}
 
 
-def page(name) -> BeautifulSoup:
-    text = (chapters.BUILD / "html" / "course" / f"{name}.html").read_text()
-    return BeautifulSoup(text, "lxml").find("article")
+def page(name):
+    return soup(f"course/{name}.html").find("article")
 
 
 # --- their form --------------------------------------------------------------------

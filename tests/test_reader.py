@@ -7,16 +7,11 @@ import chapters
 import pages
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from built import soup
 from chapter_map import parts, table
 
 TOC = chapters.ROOT / "book" / "_toc.yml"
 ABOUT = chapters.ROOT / "book" / "chapters.yml"
-SITE = chapters.BUILD / "html"
-
-
-def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "lxml")
 
 
 # --- numbers and figures of the chapters in pages ---------------------------------

@@ -4,7 +4,6 @@ Each page is loaded twice, on a desk and on a telephone, and all that is asked o
 page is asked there.
 """
 
-import functools
 import json
 import re
 from pathlib import Path
@@ -14,8 +13,8 @@ from urllib.request import urlopen
 import axe
 import chapters
 import pytest
-from browser import CONTRAST, SITE, Visit
-from bs4 import BeautifulSoup
+from browser import CONTRAST, Visit
+from built import SITE, anchors, soup
 
 PAGES = [f"{page}.html" for page in chapters.toc_pages()]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
@@ -140,7 +139,7 @@ def test_text_stands_out_in_the_dark_theme(phone):
 
 
 def test_what_scrolls_is_reached_by_the_keyboard(phone):
-    phone.tab.wait_for_timeout(300)
+    phone.tab.evaluate("new Promise(requestAnimationFrame)")  # boxes.js has looked
     assert phone.tab.evaluate(UNREACHED) == []
 
 
@@ -184,11 +183,6 @@ def test_search_finds_a_word(visit):
     assert seen.trouble == []
 
 
-@functools.cache
-def soup(page) -> BeautifulSoup:
-    return BeautifulSoup((SITE / page).read_text(), "lxml")
-
-
 def local_links(page):
     """(target file, anchor) of every link, image and script of a page."""
     for tag, attribute in (("a", "href"), ("img", "src"), ("script", "src")):
@@ -204,8 +198,7 @@ def test_links_and_anchors_are_alive(page):
     for target, anchor in set(local_links(page)):
         assert (SITE / target).exists(), target
         if anchor and target.endswith(".html"):
-            found = soup(target)
-            assert found.find(id=anchor) or found.find(attrs={"name": anchor}), anchor
+            assert anchor in anchors(target), anchor
 
 
 def test_nothing_is_fetched_from_outside():

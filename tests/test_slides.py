@@ -1,6 +1,5 @@
 """The decks: what is on them, and that each slide holds what it shows, in a browser."""
 
-import functools
 import io
 import re
 from collections import Counter
@@ -12,8 +11,8 @@ import decks
 import editions
 import pytest
 import slides
-from browser import CONTRAST, SITE, Visit
-from bs4 import BeautifulSoup
+from browser import CONTRAST, Visit
+from built import SITE, anchors, soup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from pypdf import PdfReader
 
@@ -53,9 +52,8 @@ def show(request, browser, base):
     seen.context.close()
 
 
-@functools.cache
-def soup(file) -> BeautifulSoup:
-    return BeautifulSoup((SITE / "slides" / file).read_text(), "lxml")
+def deck(file):
+    return soup(f"slides/{file}")
 
 
 def test_every_slide_holds_what_it_shows(show):
@@ -100,7 +98,7 @@ def test_keys_and_addresses_lead_through_a_deck(visit):
     tab.wait_for_selector("html.ready")
     here = "Reveal.getCurrentSlide().id"
     assert tab.evaluate(here) == "optimal"
-    order = [s["id"] for s in soup(DECKS[2]).select("section section")]
+    order = [s["id"] for s in deck(DECKS[2]).select("section section")]
     for key, step in (("ArrowRight", 1), ("Space", 2), ("ArrowLeft", 1)):
         tab.keyboard.press(key)
         assert tab.evaluate(here) == order[order.index("optimal") + step]
@@ -120,7 +118,7 @@ def test_a_deck_prints_one_slide_on_a_page(visit):
     assert seen.tab.evaluate("document.documentElement.dataset.theme") == "light"
     made = seen.tab.pdf(prefer_css_page_size=True, print_background=True)
     pages = PdfReader(io.BytesIO(made)).pages
-    shown = soup(DECKS[3]).select("section section")
+    shown = deck(DECKS[3]).select("section section")
     assert len(pages) == len(shown)
     for page, section in zip(pages, shown):
         assert page.mediabox.width > page.mediabox.height
@@ -131,17 +129,17 @@ def test_a_deck_prints_one_slide_on_a_page(visit):
 
 @pytest.mark.parametrize("file", DECKS)
 def test_links_and_numbers_are_those_of_the_pages(file):
-    for link in soup(file).select("a[href]"):
+    for link in deck(file).select("a[href]"):
         path, _, anchor = link["href"].partition("#")
         target = (SITE / "slides" / path).resolve() if path else None
         assert target is None or target.exists(), link
         if anchor and target:
-            page = soup(target)
-            assert page.find(id=anchor) and link.get_text() in page.get_text(), link
+            assert anchor in anchors(target), link
+            assert link.get_text() in soup(target).get_text(), link
 
 
 def test_course_page_links_every_deck():
-    page = BeautifulSoup((SITE / "course/index.html").read_text(), "lxml")
+    page = soup("course/index.html")
     links = [a["href"] for a in page.select('a[href*="/slides/"]')]
     assert links == [f"../slides/{file}" for file in DECKS]
 

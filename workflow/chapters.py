@@ -4,6 +4,7 @@ A chapter is `notebooks/NAME.md`. Its YAML header may say what it needs:
 `book: {sets: [cifar10-train], artifacts: [results/optimal_cifar10.json]}`.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -107,7 +108,15 @@ def header(name) -> dict:
 
 def code(name) -> str:
     """The code of the chapter. Prose is not part of it: it changes no result."""
-    cells = [c for c in read(name).cells if c.cell_type == "code"]
+    return code_in(source(name).read_text())
+
+
+@functools.cache  # a build asks three times for each chapter
+def code_in(text) -> str:
+    import jupytext
+
+    cells = jupytext.reads(text, fmt="md:myst").cells
+    cells = [cell for cell in cells if cell.cell_type == "code"]
     return "\n".join(f"# {c.metadata.get('tags', [])}\n{c.source}" for c in cells)
 
 
