@@ -7,6 +7,7 @@ import chapters
 import pages
 import pytest
 import yaml
+from browser import CONTRAST, Visit
 from built import soup
 from chapter_map import parts, table
 
@@ -154,12 +155,22 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def chapter(visit):
-    seen = visit()
+@pytest.fixture(scope="module")
+def opened(browser, base):
+    seen = Visit(browser, base)
     seen.open(CHAPTER)
     yield seen
-    assert seen.trouble == []
+    seen.context.close()
+
+
+@pytest.fixture
+def chapter(opened):
+    """The chapter without a card; one visit for several tests."""
+    opened.tab.mouse.move(2, 2)
+    opened.tab.evaluate("document.activeElement.blur()")
+    opened.tab.locator("#hover-card:not([hidden])").wait_for(state="hidden")
+    yield opened
+    assert opened.trouble == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,8 +258,6 @@ def test_finger_gets_no_card(visit):
 
 
 def test_card_is_readable_in_the_dark(visit):
-    from browser import CONTRAST
-
     seen = visit(scheme="dark")
     tab = seen.open(CHAPTER)
     tab.locator(".bd-article a:has(> .std-term)").first.hover()
