@@ -22,10 +22,11 @@ def estimate(span: Sequence[float], sign: str = "") -> str:
     """`0.98 (0.77 to 1.19)`: (value, low, high) of an estimate as text.
 
     All three have the decimals that show half the length of the interval with two
-    digits, and true minus signs. With `sign="+"` positive numbers have a plus.
+    digits, and true minus signs. With `sign="+"` positive numbers have a plus. No line
+    breaks within the brackets, whose blanks are U+00A0.
     """
     _, low, high = span
     half = (high - low) / 2
     places = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
     value, low, high = (f"{number:{sign}.{places}f}" for number in span)
-    return f"{value} ({low} to {high})".replace("-", "−")
+    return f"{value} ({low}\u00a0to\u00a0{high})".replace("-", "−")
