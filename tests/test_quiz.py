@@ -43,6 +43,15 @@ def test_a_quiz_has_six_to_nine_whole_questions(questions, name):
         assert all(len(why.split()) >= 7 for why in reasons), entry["ask"]
 
 
+@pytest.mark.parametrize(("name", "part"), list(zip(QUIZZES, PARTS)))
+def test_a_quiz_says_which_chapters_it_asks_about(name, part):
+    numbers = [int(n) for f in part["files"] for n in re.findall(r"notebooks/(\d+)", f)]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    word = {1: "", 2: f" and {numbers[-1]}"}.get(len(numbers), f" to {numbers[-1]}")
+    said = f"On chapter{'s' * (len(numbers) > 1)} {numbers[0]}{word}."
+    assert said in (FOLDER / f"{name}.md").read_text()
+
+
 def test_form_of_an_option_does_not_give_it_away(questions):
     """Neither its place nor its length tells which option is right."""
     choices = [q for qs in questions.values() for q in qs if "options" in q]

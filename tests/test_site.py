@@ -105,7 +105,8 @@ def test_no_source_shows_through(desk):
 def test_telephone_needs_no_sideways_scroll(phone):
     assert phone.tab.evaluate("document.documentElement.scrollWidth") <= 360
     wide = phone.tab.evaluate(
-        "[...document.querySelectorAll('article *')].filter(e => {"
+        "[...document.querySelectorAll('article *, .prev-next-area *, footer *')]"
+        ".filter(e => {"
         " if (e.closest('mjx-container, svg, table, pre, figure, .math, .output'))"
         "   return false;"
         " return e.getBoundingClientRect().right > 361 }).map(e => e.outerHTML)"
