@@ -9,7 +9,6 @@ import yaml
 
 FIELDS = ["id", "source", "where", "statement", "chapter", "results", "verdict", "why"]
 VERDICTS = {"reproduced", "not reproduced", "unsupported", "false", "out of reach"}
-VERDICTS |= {"not measured yet"}
 SOURCES = {"ho2020", "song2021ddim", "translation", "unet_article", "game_article"}
 SOURCES |= {"lukoianov2025", "biroli2024", "kadkhodaie2024", "summary", "kamb2025"}
 SOURCES |= {"niedoba2025", "scarvelis2025", "shang2026"}

@@ -98,16 +98,6 @@ def test_all_rows_are_readable_without_javascript(browser, base):
     seen.context.close()
 
 
-def test_what_is_not_measured_yet_names_a_chapter_that_is_missing():
-    """When the chapter comes, the row needs its result and another verdict."""
-    there = {int(name[:2]) for name in chapters.names()}
-    for claim in CLAIMS:
-        if claim["verdict"] == "not measured yet":
-            named = re.findall(r"[Cc]hapters? (\d+)(?: and (\d+))?", claim["why"])
-            numbers = {int(n) for pair in named for n in pair if n}
-            assert numbers - there, f"{claim['id']}: {claim['why']}"
-
-
 # ---- With JavaScript -----------------------------------------------------------------
 
 
