@@ -149,14 +149,19 @@ def graded(folder):
     marks = folder.parent / "mark"
     about = {"mark": str(marks), "notebooks": str(ROOT / "notebooks"), "port": 9}
     hostile = HOSTILE.format(**about, home=str(Path.home()))
-    loop = ["def inception_score(p):\n    while True: pass"]
+    failing = {
+        "17.2": ["def inception_score(p):\n    while True: pass"],
+        "17.3": solutions()["17.3"],
+        "17.4": ["raise ValueError('not mine')\ncheck('17.4', None)"],
+        "17.5": ['bytearray(10 << 30)\ncheck("17.5", None)'],
+    }
     files = {
         "right": handed_in(solutions()),
         "wrong": handed_in(dict(wrong_answers())),
         "forged": new_notebook(
             cells=[new_code_cell(FORGED_PICKLE.format(**about)), new_code_cell(FORGED)]
         ),
-        "hostile": handed_in({"17.3": solutions()["17.3"], "17.2": loop}, [hostile]),
+        "hostile": handed_in(failing, [hostile]),
     }
     for name, notebook in files.items():
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -213,6 +218,14 @@ def test_an_attack_gets_the_points_of_its_answers_and_no_more(graded):
     """One that overwrites, reads, calls out, kills, fills, lives on, and runs on."""
     assert points(graded, "hostile") == {"17.3": homework.points()}
     assert "no answer within 12 s" in of(graded, "hostile")["17.2"]["message"]
+
+
+def test_a_cell_that_failed_is_told(graded):
+    """Instead of "no answer yet", which says nothing."""
+    said = {e: row["message"] for e, row in of(graded, "hostile").items()}
+    assert said["17.4"] == "not yet. Its cell ended with ValueError: not mine"
+    assert said["17.5"].startswith("not yet. Its cell ended with MemoryError")
+    assert said["17.1"] == "no answer yet."
 
 
 @pytest.mark.parametrize(

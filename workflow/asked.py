@@ -3,11 +3,14 @@
 `check("2.1", divergence)` hands the answer to the judge, who has the checks. The
 checks themselves are not on this side: an answer cannot read what is asked of it, nor
 change it. A cell that runs or prints without end is stopped, so that the next ones
-have their turn; this is a help, the walls are around the process.
+have their turn; this is a help, the walls are around the process. The judge is told of
+a cell that failed, so that the grade says why there is no answer.
 """
 
 import builtins
+import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,6 +21,7 @@ from wire import Peer
 
 SECONDS = int(os.environ["HELPERS_JUDGE_SECONDS"])  # for a check, or a cell
 PRINTED = 1_000_000  # letters of a cell
+CHECKED = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")  # the exercise of a cell
 passed = {}  # verdicts: what is right once need not be asked again
 
 
@@ -48,15 +52,21 @@ def check(exercise: str, answer) -> Verdict:
 
 def judged(exercise, answer):
     """(right or not, why) from the judge, who has no patience for ever."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.environ["HELPERS_JUDGE"])
+    with judge() as peer:
         allow(SECONDS + 2)  # the judge ends first, and says so
         try:
-            return ask(Peer(connection, trusted=False), exercise, answer)
+            return ask(peer, exercise, answer)
         except (EOFError, TimeoutError, ConnectionError):
             return False, f"stopped after {SECONDS} s."
         finally:
             allow(SECONDS)
+
+
+@contextlib.contextmanager
+def judge():
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ["HELPERS_JUDGE"])
+        yield Peer(connection, trusted=False)
 
 
 def ask(peer, exercise, answer):
@@ -101,13 +111,26 @@ def watch_cells():
     out, err = Meter(sys.stdout), Meter(sys.stderr)
     sys.stdout, sys.stderr = out, err
     shell.events.register("pre_run_cell", lambda _: begin(out, err))
-    shell.events.register("post_run_cell", lambda _: allow(0))
+    shell.events.register("post_run_cell", end)
 
 
 def begin(*meters):
     for meter in meters:
         meter.left = PRINTED
     allow(SECONDS)
+
+
+def end(result):
+    """After a cell. One that failed is reported, if an exercise is answered in it."""
+    error = result.error_before_exec or result.error_in_exec
+    exercise = CHECKED.search(result.info.raw_cell or "")
+    if error is not None and exercise:
+        allow(SECONDS)
+        failed = f"{type(error).__name__}: {error}"[:300]
+        with contextlib.suppress(OSError, EOFError), judge() as peer:
+            peer.send({"exercise": exercise[1], "failed": failed})
+            peer.result()
+    allow(0)
 
 
 watch_cells()

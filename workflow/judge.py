@@ -27,6 +27,9 @@ def verdict(peer, message, exercises, tries) -> checks.Verdict:
     exercise = message["exercise"]
     if exercise not in exercises:
         return checks.Verdict(str(exercise)[:20], False, "no exercise of this sheet.")
+    if "failed" in message:
+        text = f"not yet. Its cell ended with {message['failed']}"
+        return checks.Verdict(exercise, False, text)
     tries[exercise] += 1
     if tries[exercise] > TRIES:
         return checks.Verdict(exercise, False, f"more than {TRIES} tries.")
