@@ -21,7 +21,7 @@ from helpers.streaming import SoftmaxMean
 
 AHEAD = 4  # parts that wait for a thread, for each thread
 TASK = 512  # images that one thread takes at once: fewer cost more to put together,
-PARTS = 64  # more than this part of all leave threads without work
+PARTS = 16  # more than this part of all leave threads without work
 
 
 class Loops(NamedTuple):
