@@ -13,18 +13,17 @@ THIN = """() => {
     e.replaceChildren(e.textContent);
   for (const e of document.querySelectorAll('tbody tr:nth-child(n + 7)')) e.remove();
 }"""
-RUN = """colours => axe.run({resultTypes: ['violations'], preload: false,
-  rules: {'color-contrast': {enabled: colours}}})"""
+RUN = "axe.run({resultTypes: ['violations'], preload: false})"
 
 
-def violations(tab, colours=True) -> list:
+def violations(tab) -> list:
     """Serious violations: (rule, impact, where, markup). It takes the page apart."""
     tab.emulate_media(reduced_motion="reduce")
     tab.evaluate(THIN)
     tab.evaluate(AXE_SCRIPT)
     return [
         (v["id"], v["impact"], node["target"], node["html"][:120])
-        for v in tab.evaluate(RUN, colours)["violations"]
+        for v in tab.evaluate(RUN)["violations"]
         if v["impact"] in SERIOUS
         for node in v["nodes"]
     ]
