@@ -13,17 +13,18 @@ THIN = """() => {
     e.replaceChildren(e.textContent);
   for (const e of document.querySelectorAll('tbody tr:nth-child(n + 7)')) e.remove();
 }"""
-RUN = "axe.run({resultTypes: ['violations'], preload: false})"
+RUN = """colours => axe.run({resultTypes: ['violations'], preload: false,
+  rules: {'color-contrast': {enabled: colours}}})"""
 
 
-def violations(tab) -> list:
+def violations(tab, colours=True) -> list:
     """Serious violations: (rule, impact, where, markup). It takes the page apart."""
     tab.emulate_media(reduced_motion="reduce")
     tab.evaluate(THIN)
     tab.evaluate(AXE_SCRIPT)
     return [
         (v["id"], v["impact"], node["target"], node["html"][:120])
-        for v in tab.evaluate(RUN)["violations"]
+        for v in tab.evaluate(RUN, colours)["violations"]
         if v["impact"] in SERIOUS
         for node in v["nodes"]
     ]
