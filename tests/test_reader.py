@@ -190,6 +190,22 @@ def test_focus_shows_a_card_and_escape_hides_it(chapter, kind):
     assert link.get_attribute("aria-describedby") is None
 
 
+def test_a_resting_pointer_leaves_the_card_of_the_keyboard(chapter):
+    """Where the page scrolls below the pointer, it comes over something else."""
+    tab = chapter.tab
+    link = tab.locator(".bd-article p a.reference[href*='#fig-wiener-fields']").first
+    link.scroll_into_view_if_needed()
+    tab.keyboard.press("Tab")
+    link.focus()
+    card = tab.locator("#hover-card:not([hidden])")
+    card.wait_for()
+    tab.mouse.move(600, 5)
+    tab.wait_for_timeout(600)
+    assert card.count() == 1
+    tab.keyboard.press("Escape")
+    assert card.count() == 0
+
+
 VISIBLE = """card => { const c = card.cloneNode(true);
   c.querySelectorAll('mjx-container, svg').forEach(e => e.remove());
   return c.textContent }"""

@@ -164,6 +164,7 @@ document.addEventListener("pointerover", (event) => {
   const reference = referenceOf(event);
   if (card.contains(event.target) || (reference && reference === shown)) clearTimeout(timer);
   else if (reference) soon(() => show(reference), WAIT);
+  else if ((shown ?? wanted)?.matches(":focus-visible")) clearTimeout(timer); // it scrolled
   else if (shown || wanted) soon(hide, LEAVE);
   else clearTimeout(timer);
 });
